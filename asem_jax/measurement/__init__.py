@@ -1,0 +1,1 @@
+"""Numbers: how good a segmentation is."""

@@ -1,0 +1,1 @@
+"""Networks, what surrounds them, and their files."""

@@ -1,0 +1,160 @@
+"""Checkpoints: parameters, optimiser state, step, resolved config and model card, through Orbax.
+
+A run folder holds `checkpoints/<step>/`. The latest checkpoint is always kept, and beside it the one with the best
+validation score. A checkpoint appears under its name only when all of it has been written: a run that is killed
+while saving leaves the previous one untouched. The structure of the optimiser state is passed in by the caller, so
+that nothing here depends on the optimiser.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from asem_jax.models.model import Model, ModelCard
+
+State = TypeVar("State")
+
+NOT_VALIDATED = -1.0  # score of a checkpoint that was saved without validation: below every real one
+
+
+class Checkpoints:
+    """The checkpoints of one run; close it, or use it as a context manager, so that the last save is finished."""
+
+    def __init__(self, workdir: Path | str) -> None:
+        """Opens, or makes, `workdir/checkpoints`."""
+        managers = ocp.checkpoint_managers
+        keep = [managers.LatestN(1), managers.BestN(get_metric_fn=_score, n=1)]
+        self._manager = ocp.CheckpointManager(
+            _folder(workdir),
+            options=ocp.CheckpointManagerOptions(
+                # Both are needed: without best_fn the scores are not written, without the policy the latest goes.
+                best_fn=_score,
+                best_mode="max",
+                preservation_policy=managers.AnyPreservationPolicy(keep),
+                cleanup_tmp_directories=True,
+            ),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self._manager.close()
+
+    @property
+    def latest_step(self) -> int | None:
+        """The last saved step; None where nothing has been saved."""
+        return self._manager.latest_step()
+
+    def save(
+        self, step: int, state: Any, *, config: Mapping[str, Any], card: ModelCard, score: float
+    ) -> None:
+        """Starts to write a checkpoint and returns; the state may be donated at once.
+
+        Args:
+          step: number of updates that `state` has seen.
+          state: tree of arrays with an entry `params`.
+          config: the resolved config of the run, plain values.
+          card: what the parameters are for.
+          score: validation score, larger is better; NaN or `NOT_VALIDATED` where there is none.
+        """
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state),
+            config=ocp.args.JsonSave(dict(config)),
+            card=ocp.args.JsonSave(card.to_dict()),
+        )
+        score = NOT_VALIDATED if math.isnan(score) else float(score)
+        self._manager.save(step, args=items, metrics={"score": score})
+
+    def restore(self, state: State) -> State:
+        """Returns the state of the latest checkpoint.
+
+        Args:
+          state: a tree of the same structure, shapes and types, placed as the result shall be.
+
+        Raises:
+          ValueError: there is no checkpoint, or it holds another structure.
+        """
+        if self.latest_step is None:
+            raise ValueError(f"{self._manager.directory} holds no checkpoint to continue from; train first.")
+        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(target))
+        restored: State = self._manager.restore(self.latest_step, args=items)["state"]
+        return restored
+
+    def read_config(self) -> dict[str, Any]:
+        """Returns the config that the latest checkpoint was saved with."""
+        items = ocp.args.Composite(config=ocp.args.JsonRestore())
+        config: dict[str, Any] = self._manager.restore(self.latest_step, args=items)["config"]
+        return config
+
+
+def load_model(path: Path | str) -> Model:
+    """Returns the model of a run folder, or of one checkpoint in it.
+
+    Args:
+      path: a run folder (its best checkpoint is taken, or its latest where none was validated), or a folder
+        `checkpoints/<step>` inside one.
+
+    Returns:
+      The model, its parameters on the default device.
+
+    Raises:
+      FileNotFoundError: there is no checkpoint.
+
+    Example (given a run folder)::
+
+      model = load_model("runs/mito")
+    """
+    step_folder = _step_folder(Path(path))
+    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+        card = ModelCard.from_dict(reader.restore(step_folder / "card"))
+    return Model(params=_restore_params(step_folder / "state"), card=card)
+
+
+def _restore_params(folder: Path) -> Any:
+    """Reads only the parameters of a saved state, whatever optimiser it holds."""
+    with ocp.PyTreeCheckpointer() as reader:
+        saved = reader.metadata(folder).item_metadata.tree["params"]
+        wanted = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), saved)
+        arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
+        restored = reader.restore(
+            folder,
+            args=ocp.args.PyTreeRestore(
+                item={"params": wanted}, restore_args={"params": arguments}, partial_restore=True
+            ),
+        )
+    return jax.tree.map(jax.numpy.asarray, restored["params"])
+
+
+def _step_folder(path: Path) -> Path:
+    if (path / "card").is_dir():
+        return path.resolve()
+    folder = _folder(path)
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{path} is neither a run folder (no {folder.name}/ in it) nor a checkpoint; "
+            "give the --workdir of a training, or its checkpoints/<step>."
+        )
+    with ocp.CheckpointManager(folder, options=ocp.CheckpointManagerOptions(best_fn=_score)) as manager:
+        best, latest = manager.best_step(), manager.latest_step()
+        validated = best is not None and _score(manager.metrics(best)) > NOT_VALIDATED
+    if latest is None:
+        raise FileNotFoundError(f"{folder} holds no finished checkpoint; train first (stage train).")
+    return folder / str(best if validated else latest)
+
+
+def _folder(workdir: Path | str) -> Path:
+    return Path(workdir).resolve() / "checkpoints"
+
+
+def _score(metrics: Mapping[str, float]) -> float:
+    return metrics["score"]

@@ -1,0 +1,1 @@
+"""Parameters and raw -> probabilities: the plan of a sweep and the jitted sliding window."""

@@ -1,0 +1,42 @@
+"""Stage predict: a model over whole volumes; goes on at the first block that was not written."""
+
+import logging
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from asem_jax.models.checkpoint import load_model
+from asem_jax.prediction.predictor import predict_volume
+from asem_jax.volumes.geometry import Box, int3
+from asem_jax.volumes.volume import Volume, open_volume
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: ConfigDict, workdir: Path) -> None:
+    """Predicts every volume of the section; the ledgers lie beside what is written.
+
+    Args:
+      config: the section described in `settings.SETTINGS["predict"]`.
+      workdir: not written to.
+
+    Raises:
+      ValueError: a volume does not fit the model, or was begun with other settings.
+    """
+    model = load_model(config.model)
+    logger.info(
+        "model %s: %s at %s nm", config.model, ", ".join(model.card.organelles), model.card.voxel_size_nm
+    )
+    volumes = {name: open_volume(section.raw) for name, section in config.volumes.items()}
+    for name, raw in volumes.items():
+        section = config.volumes[name]
+        box = _box(raw, section, f"volumes.{name}")
+        results = predict_volume(model, raw, section.target, box=box, write_shape=config.write_shape)
+        for organelle, prediction in results.items():
+            logger.info("%s: %s is in %s", name, organelle, prediction.probability.address)
+
+
+def _box(raw: Volume, section: ConfigDict, label: str) -> Box:
+    start = raw.box.start if section.start is None else int3(section.start, f"{label}.start")
+    stop = raw.box.stop if section.stop is None else int3(section.stop, f"{label}.stop")
+    return Box(start, stop)

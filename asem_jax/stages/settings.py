@@ -1,0 +1,187 @@
+"""What the config of each stage must hold: every key, and what it means with its unit.
+
+`asem_jax.main` compares a config with this before anything heavy is imported, in both directions: a key that is
+missing and a key that nobody reads are errors. `"*"` stands for names that the user chooses.
+"""
+
+from typing import Any
+
+Settings = dict[str, Any]
+
+TRAINING_REGION: Settings = {
+    "raw": "address of grey values, uint8",
+    "labels": {"*": "organelle -> address of its labels, non-zero = organelle"},
+    "mask": "address of a volume that is non-zero where annotated; None = everywhere in the box",
+    "start": "first voxel of the box, voxels of raw, z y x; None = that of raw",
+    "stop": "one past its last voxel, z y x; None = the end of raw",
+}
+
+SCORED_REGION: Settings = {
+    "labels": "address of the ground truth, 0 = background",
+    "start": "first voxel, voxels of labels, z y x; None = the first there is",
+    "stop": "one past the last voxel, z y x; None = the end of labels",
+}
+
+SETTINGS: dict[str, Settings] = {
+    "simulate": {
+        "container": "address of the .zarr that gets raw and labels/mito",
+        "shape": "voxels, z y x",
+        "voxel_size_nm": "z y x; the objects stay where they are, in nm, when it changes",
+        "seed": "0 or more; another seed is another tissue",
+        "block_shape": "voxels made at a time, z y x, multiples of chunk_shape",
+        "chunk_shape": "voxels per file, z y x",
+        "num_threads": "blocks made at a time",
+        "cell": {
+            "mitochondria_per_um3": "placed where there is room, tried per cubic micrometre",
+            "mitochondrion_radius_nm": "smallest and largest",
+            "mitochondrion_length_nm": "smallest and largest, along the middle line, without the caps",
+            "branched_share": "of the mitochondria, 0..1",
+            "cristae_spacing_nm": "smallest and largest distance of the lamellae",
+            "bodies_per_um3": "look-alikes with one membrane, tried per cubic micrometre",
+            "body_radius_nm": "smallest and largest",
+            "matrix_grey": "smallest and largest grey value of the inside of mitochondria",
+            "body_grey": "smallest and largest grey value of the inside of bodies",
+            "vesicles_per_um3": "small vesicles, tried per cubic micrometre",
+            "vesicle_radius_nm": "smallest and largest",
+            "process_nm": "size of the processes that plasma membranes divide the tissue into; 0 = none",
+            "process_tone_grey": "lowest and highest grey value added to the cytosol of a process",
+            "er_nm": "size of the meshes of the endoplasmic reticulum; 0 = none",
+            "membrane_nm": "thickness of a membrane as stained",
+            "membrane_grey": "its grey value",
+            "cytosol_grey": "mean grey value of cytosol",
+            "texture_grey": "standard deviation of the grain of cytosol and interiors, grey values",
+            "wobble_nm": "standard deviation of the surfaces around their smooth shapes",
+        },
+        "microscope": {
+            "blur_nm": "standard deviation of the Gaussian point spread",
+            "shot_noise_grey": "standard deviation at grey value 128; its square grows with the signal",
+            "drift_grey": "standard deviation of the brightness along z, grey values",
+            "drift_contrast": "standard deviation of the contrast along z, as a fraction",
+            "drift_nm": "distance along z over which both change",
+            "curtain_grey": "standard deviation of the milling stripes, which run along y, grey values",
+        },
+    },
+    "convert": {
+        "volumes": {
+            "*": {
+                "source": "a TIFF file of many pages, or a folder with one file per section",
+                "target": "address to write, e.g. cell.zarr/raw",
+                "labels": "True = numbers of objects, kept; False = grey values, written as uint8",
+                "voxel_size_nm": "z y x, fractions allowed; None = as the tags of the file state it",
+                "offset_nm": "centre of the first voxel, z y x; labels of a part of raw: of that part",
+                "percentiles": "grey values that become 0 and 255, e.g. (0.5, 99.5); None = uint8 as it is",
+                "allow_gaps": "whether numbers may be missing between the sections of a folder",
+                "chunk_shape": "voxels compressed together, z y x",
+                "shard_shape": "voxels per file, z y x, multiples of chunk_shape; None = one file per chunk",
+                "zarr_format": "2 (OME-Zarr 0.4) or 3 (OME-Zarr 0.5, which shards need)",
+            }
+        },
+        "exports": {
+            "*": {
+                "source": "address of a volume",
+                "target": "a .tif file to write, or a folder ending in / for one file per section",
+            }
+        },
+        "num_threads": "slabs of one chunk's thickness in work, and in memory, at a time",
+    },
+    "preprocess": {
+        "volumes": {
+            "*": {
+                "source": "address of a volume",
+                "target": "address to write, e.g. cell.zarr/raw_10nm",
+                "voxel_size_nm": "wanted, z y x; per axis a whole multiple or fraction of that of source",
+                "labels": "True = only values that occur; False = mean and linear interpolation",
+                "chunk_shape": "voxels compressed together, z y x",
+                "shard_shape": "voxels per file, z y x, multiples of chunk_shape; None = one file per chunk",
+                "zarr_format": "2 (OME-Zarr 0.4) or 3 (OME-Zarr 0.5, which shards need)",
+            }
+        },
+        "num_threads": "blocks in work at a time",
+    },
+    "train": {
+        "seed": "of parameters, crops and augmentation",
+        "organelles": "names of the output channels after background",
+        "voxel_size_nm": "of all raw here and of all volumes that the model may predict, z y x",
+        "polarity": "what dark and bright voxels are, for the model card",
+        "regions": {"*": TRAINING_REGION},
+        "validation_regions": {"*": TRAINING_REGION},
+        "network": {
+            "num_maps": "maps of the finest level; ASEM 32",
+            "map_growth": "factor of maps from level to level; ASEM 2",
+            "pool_factors": "max-pooling per level, finest first, each z y x; ASEM three times (2, 2, 2)",
+        },
+        "kernel_gain": "factor of the initial kernels over PyTorch's default; ASEM 1, He et al. 6**0.5",
+        "compute_dtype": "arithmetic of the network: float32 or bfloat16",
+        "input_shape": "voxels of raw per crop, z y x",
+        "batch_size": "crops per step over all devices",
+        "num_train_steps": "updates in all",
+        "learning_rate": "of Adam at the first step; ASEM 3e-5",
+        "final_learning_rate": "at the last step, reached by a cosine; the same = constant, as ASEM",
+        "weight_decay": "added to the gradient; ASEM 3e-5",
+        "max_gradient_norm": "longer gradients are shortened to it; None = never, as ASEM",
+        "min_class_fraction": "lower clip of a class's share in the balance of the loss; ASEM 0.01",
+        "max_class_fraction": "upper clip; ASEM 0.99",
+        "class_weights": "how much the voxels of background and of each organelle add to the loss; ASEM (1, 1)",
+        "min_foreground": "crops with a smaller fraction of organelle may be rejected; ASEM 0.05",
+        "reject_probability": "how often they are; ASEM 0.9",
+        "mirror_axes": "axes that crops may be mirrored along, 0 = z; those of one length and voxel size are also "
+        "exchanged; ASEM (0, 1, 2)",
+        "intensity_scale": "contrast is multiplied by 1 +- this; ASEM 0.15",
+        "intensity_shift": "brightness is shifted by +- this share of the grey range; ASEM 0.15",
+        "batches_ahead": "batches being read while one is used",
+        "reader_threads": "crops read at a time",
+        "log_every": "steps between records in metrics.jsonl",
+        "checkpoint_every": "steps between checkpoints, a multiple of log_every",
+        "validate_every": "steps between validations, a multiple of checkpoint_every",
+        "exclude_inwards": "exclusion zone of validation scores inside objects, voxels",
+        "exclude_outwards": "exclusion zone of validation scores outside objects, voxels",
+        "init_from": "run folder or checkpoint whose parameters to start from; None = random",
+    },
+    "predict": {
+        "model": "run folder of a training, or one of its checkpoints/<step>",
+        "volumes": {
+            "*": {
+                "raw": "address of grey values, uint8, of the model's voxel size",
+                "target": "image group to write probability and segmentation to",
+                "start": "first voxel to predict, voxels of raw, z y x; None = that of raw",
+                "stop": "one past the last voxel, z y x; None = the end of raw",
+            }
+        },
+        "write_shape": "voxels per block, z y x; None = what fits the memory at hand with least waste",
+    },
+    "postprocess": {
+        "probability": "address of the probability, uint8, 255 = 1",
+        "target": "group to write segmentation (and probability_resampled) to; not the target of predict, which "
+        "holds a segmentation of its own",
+        "voxel_size_nm": "of the segmentation, whole multiples or fractions of that predicted; None = the same",
+        "threshold": "probability from which a voxel is foreground; None = best F1 on threshold_regions",
+        "threshold_regions": {"*": SCORED_REGION},
+        "exclude_inwards": "voxels inside objects' borders that threshold_regions leave out",
+        "exclude_outwards": "voxels outside objects' borders that threshold_regions leave out",
+        "chunk_shape": "unit of compression of what is written, voxels z y x",
+        "shard_shape": "unit of a file, zarr 3 only, multiples of chunk_shape; None = each chunk is a file",
+        "zarr_format": "2 (OME-Zarr 0.4) or 3 (OME-Zarr 0.5)",
+        "num_threads": "blocks written at a time",
+    },
+    "evaluate": {
+        "segmentation": "address of the segmentation, nonzero = found",
+        "raw": "address of grey values, uint8, for the baseline; on the grid of the labels",
+        "regions": {"*": SCORED_REGION},
+        "exclude_inwards": "exclusion zone inside objects' borders, voxels; scored with and without it",
+        "exclude_outwards": "exclusion zone outside objects' borders, voxels",
+        "baseline_sigmas": "Gaussian smoothings that the baseline tries, voxels, 0 = none; () = no baseline",
+        "block_shape": "voxels read at a time, z y x; bounds the memory, not the result",
+    },
+    "report": {
+        "title": "headline of the page",
+        "raw": "address of grey values, on the grid of the labels",
+        "segmentation": "address of the segmentation to show",
+        "regions": {"*": SCORED_REGION},
+        "exclude_inwards": "exclusion zone inside objects' borders, voxels; errors there are shown faintly",
+        "exclude_outwards": "exclusion zone outside objects' borders, voxels",
+        "planes_per_axis": "pictures of each region in each of the three directions, evenly spaced",
+        "picture_shape": "largest picture, voxels z y x: of a larger region its middle is shown",
+        "block_shape": "of the blocks that are ranked by their errors, voxels z y x",
+        "num_worst_blocks": "how many of them are shown over all regions; 0 = none",
+    },
+}

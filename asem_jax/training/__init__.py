@@ -1,0 +1,1 @@
+"""Labelled volumes -> parameters: crops, augmentation, targets, losses and the training step."""

@@ -1,0 +1,119 @@
+"""Coarser levels of an image, so that viewers can show a whole volume.
+
+Each level halves the one before it: grey values and probabilities by the mean, labels by the most frequent
+value (the smallest of those that tie). Laws that hold (and are tested):
+
+* block by block equals the whole volume at once;
+* a cell that the volume's end cuts is made from the voxels that it has, so no voxel is left out;
+* a coarse voxel lies where its cell's centre is: offset + (factor - 1) / 2 voxels of the finest level.
+
+The metadata names the coarse levels only once all of them are written.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import tensorstore as ts
+
+from asem_jax.volumes import ngff
+from asem_jax.volumes.blockwise import run_blocks
+from asem_jax.volumes.geometry import Box, Float3, Int3, float3, int3, tiles
+from asem_jax.volumes.volume import Volume, create_level
+
+ANISOTROPY = 2**0.5
+"""An axis whose voxels are longer than this many times the shortest waits: voxels become cubes."""
+
+
+def write_pyramid(volume: Volume, *, labels: bool, num_threads: int = 2) -> None:
+    """Writes levels 1, 2, ... of an image until one fits into a chunk, replacing older ones.
+
+    Memory: two chunks of a level and the eight that each is made from, per thread.
+
+    Args:
+      volume: the finest level, written completely.
+      labels: by the most frequent value; otherwise by the mean.
+      num_threads: chunks made at a time.
+
+    Raises:
+      ValueError: `volume` is not the finest level of an OME-Zarr image, or some of it was never written.
+    """
+    folder = Path(volume.address)
+    if volume.level != 0 or not ngff.multiscales(folder):
+        raise ValueError(
+            f"{volume.address} level {volume.level} is not the finest level of an OME-Zarr image; "
+            "give what create_volume or open_volume returned for the image itself."
+        )
+    method = "mode" if labels else "mean"
+    image = ngff.read_image(folder, volume.address)
+    first = image.levels[0]
+    ngff.write_image(folder, replace(image, levels=(first,), method=""))
+    levels, finer, factors = [first], volume, (1, 1, 1)
+    while any(n > c for n, c in zip(finer.shape, volume.chunk_shape, strict=True)):
+        step = halving(finer.shape, finer.voxel_size_nm)
+        factors = int3([a * b for a, b in zip(factors, step, strict=True)], "factors")
+        size, offset = coarse_place(volume.voxel_size_nm, volume.offset_nm, factors)
+        name = str(len(levels))
+        coarse = coarsened(finer, step, labels=labels)
+        stored = replace(coarse, store=create_level(folder, name, coarse.shape, volume), voxel_size_nm=size)
+
+        def write(box: Box, source: Volume = coarse, target: Volume = stored) -> None:
+            target.write(box, source.read(box))
+
+        blocks = tiles(stored.box, stored.chunk_shape)
+        run_blocks(write, blocks, label=f"level {name} of {volume.address}", num_threads=num_threads)
+        levels.append(ngff.Level(name, size, offset))
+        finer = stored
+    ngff.write_image(folder, replace(image, levels=tuple(levels), method=method if levels[1:] else ""))
+
+
+def coarsened(volume: Volume, factors: Int3, *, labels: bool) -> Volume:
+    """Returns a view of `volume` with `factors` times larger voxels, computed as it is read.
+
+    The view lives in this process only: a pickled one would open the finest level.
+
+    Args:
+      volume: what is made coarser.
+      factors: z y x, at least 1.
+      labels: by the most frequent value; otherwise by the mean, rounded for integers.
+    """
+    size, offset = coarse_place(volume.voxel_size_nm, volume.offset_nm, factors)
+    store = ts.downsample(volume.store, list(factors), "mode" if labels else "mean")
+    return replace(volume, store=store, voxel_size_nm=size, offset_nm=offset)
+
+
+def halving(shape: Int3, voxel_size_nm: Float3) -> Int3:
+    """Returns by how much the next level is coarser, 1 or 2 per axis.
+
+    Args:
+      shape: voxels of the present level, z y x.
+      voxel_size_nm: of the present level, z y x.
+
+    Example:
+      >>> halving((40, 200, 200), (16.0, 4.0, 4.0))
+      (1, 2, 2)
+      >>> halving((40, 50, 1), (16.0, 16.0, 16.0))
+      (2, 2, 1)
+    """
+    divisible = [n > 1 for n in shape]
+    shortest = min(size for size, can in zip(voxel_size_nm, divisible, strict=True) if can)
+    halved = [
+        can and size <= ANISOTROPY * shortest for size, can in zip(voxel_size_nm, divisible, strict=True)
+    ]
+    return int3([2 if half else 1 for half in halved], "factors")
+
+
+def coarse_place(voxel_size_nm: Float3, offset_nm: Float3, factors: Int3) -> tuple[Float3, Float3]:
+    """Returns voxel size and offset of a level whose voxels are `factors` times as large.
+
+    Args:
+      voxel_size_nm: of the finest level, z y x.
+      offset_nm: centre of its first voxel, z y x.
+      factors: z y x.
+
+    Example:
+      >>> coarse_place((4.0, 4.0, 4.0), (0.0, 0.0, 100.0), (1, 2, 4))
+      ((4.0, 8.0, 16.0), (0.0, 2.0, 106.0))
+    """
+    size = float3([s * f for s, f in zip(voxel_size_nm, factors, strict=True)], "voxel_size_nm")
+    middle = [o + (f - 1) / 2 * s for o, s, f in zip(offset_nm, voxel_size_nm, factors, strict=True)]
+    return size, float3(middle, "offset_nm")

@@ -1,0 +1,147 @@
+"""How arrays lie on disk: the TensorStore behind each level, its metadata, and what waits for it.
+
+All stores of a process share one context, so that memory and threads are bounded together: at most
+`CACHE_BYTES` of decoded chunks, `FILES_IN_FLIGHT` open files and one copying thread per core (8 at most).
+Chunks that equal the fill value are stored as well, so an absent chunk always means that nobody wrote it.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import tensorstore as ts
+
+from asem_jax.volumes.geometry import Int3, int3
+
+CACHE_BYTES = 256 * 2**20
+"""Decoded chunks kept for all volumes of a process; neighbouring boxes share chunks, so some reuse pays."""
+
+FILES_IN_FLIGHT = 16
+"""Files open at one time, for all volumes of a process."""
+
+Result = TypeVar("Result")
+
+
+@cache
+def _context() -> ts.Context:
+    """Returns the cache and thread limits shared by all volumes of this process."""
+    return ts.Context(
+        {
+            "cache_pool": {"total_bytes_limit": CACHE_BYTES},
+            "data_copy_concurrency": {"limit": min(8, os.cpu_count() or 1)},
+            "file_io_concurrency": {"limit": FILES_IN_FLIGHT},
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Pending(Generic[Result]):
+    """A read or write that is under way.
+
+    Attributes:
+      what: the volume and box, for messages.
+      future: TensorStore's future.
+    """
+
+    what: str
+    future: Any
+
+    def result(self) -> Result:
+        """Waits; returns the array of a read [z, y, x], None once a write has landed.
+
+        Raises:
+          ValueError: a chunk of the box was never written, or the storage failed.
+        """
+        try:
+            return self.future.result()
+        except ValueError as error:
+            if "NOT_FOUND" in str(error):
+                raise ValueError(
+                    f"{self.what} reaches chunks that were never written ({error}); finish the step that "
+                    "writes this volume, or open it with missing_as_zero=True if absent chunks mean 0."
+                ) from error
+            raise ValueError(f"{self.what} failed: {error}") from error
+
+
+def chunk_shapes(store: ts.TensorStore) -> tuple[Int3, Int3]:
+    """Returns what one file holds and what is compressed at once, voxels z y x; equal without shards."""
+    layout = store.chunk_layout
+    file, chunk = (
+        [int(n or 1) for n in grid.shape or ()] for grid in (layout.write_chunk, layout.read_chunk)
+    )
+    return int3(file, "chunk_shape"), int3(chunk, "chunk_shape")
+
+
+def array_metadata(
+    shape: Int3, dtype: np.dtype[Any], chunk_shape: Int3, shard_shape: Int3 | None, zarr_format: int
+) -> dict[str, Any]:
+    """Returns the zarr metadata of an array, zstd level 1 (blosc in zarr 2, which more viewers can read)."""
+    if zarr_format == 2:
+        blosc = {"id": "blosc", "cname": "zstd", "clevel": 1, "shuffle": 0, "blocksize": 0}
+        return {
+            "shape": list(shape),
+            "chunks": list(chunk_shape),
+            "dtype": dtype.newbyteorder("<").str,
+            "compressor": blosc,
+            "dimension_separator": "/",
+            "fill_value": False if dtype == np.bool_ else 0,
+            "order": "C",
+            "filters": None,
+        }
+    little = {"name": "bytes", "configuration": {"endian": "little"}}
+    codecs: list[dict[str, Any]] = [little, {"name": "zstd", "configuration": {"level": 1}}]
+    if shard_shape is not None:
+        inner = {
+            "chunk_shape": list(chunk_shape),
+            "codecs": codecs,
+            "index_codecs": [little, {"name": "crc32c"}],
+        }
+        codecs = [{"name": "sharding_indexed", "configuration": inner}]
+    return {
+        "shape": list(shape),
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(shard_shape or chunk_shape)}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "data_type": dtype.name,
+        "codecs": codecs,
+        "fill_value": False if dtype == np.bool_ else 0,
+        "dimension_names": ["z", "y", "x"],
+    }
+
+
+def open_store(
+    folder: Path,
+    zarr_format: int,
+    address: str,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    missing_as_zero: bool = False,
+    read_only: bool = False,
+    replace: bool = False,
+) -> ts.TensorStore:
+    """Opens the array in `folder`; with `metadata` creates it where it is not there yet."""
+    spec: dict[str, Any] = {
+        "driver": "zarr" if zarr_format == 2 else "zarr3",
+        "kvstore": {"driver": "file", "path": f"{folder}/"},
+        "fill_missing_data_reads": missing_as_zero,
+        "store_data_equal_to_fill_value": True,
+    }
+    how: dict[str, Any] = {"open": True, "context": _context()}
+    if metadata is not None:
+        spec["metadata"] = dict(metadata)
+        how |= {"create": True, "delete_existing": True, "open": False} if replace else {"create": True}
+    elif read_only:
+        how |= {"read": True, "write": False}
+    try:
+        store = ts.open(spec, **how).result()
+    except ValueError as error:
+        raise ValueError(f"{address}: cannot open its array {folder}: {error}") from error
+    if store.rank != 3:
+        raise ValueError(
+            f"{address} is an array of shape {store.shape}; a volume has three axes z, y, x: "
+            "save one channel and one time point."
+        )
+    return store

@@ -1,0 +1,145 @@
+"""Quickstart: from nothing to a scored segmentation of mitochondria, on a simulated cell.
+
+Simulates a FIB-SEM-like volume, trains a small U-Net on one part of it, predicts all of it, thresholds, scores on the
+part that was not trained on and writes a report.
+
+Command:  bash launch/local.sh --config configs/quickstart.py --workdir runs/quickstart
+"""
+
+import math
+
+from ml_collections import ConfigDict
+
+VOXEL_SIZE_NM = (10.0, 10.0, 10.0)
+CELL = "{workdir}/cell.zarr"
+PREDICTION = "{workdir}/cell.zarr/predictions/mito"
+
+
+def get_config() -> ConfigDict:
+    """Returns the config; y 0-191 is trained on, y 224-287 is scored, between them lies the network's context."""
+    held_out = {"labels": f"{CELL}/labels/mito", "start": (0, 224, 0), "stop": (128, 288, 256)}
+    exclusion_zone = {"exclude_inwards": 4, "exclude_outwards": 4}  # voxels
+    return ConfigDict(
+        {
+            "stages": ("simulate", "train", "predict", "postprocess", "evaluate", "report"),
+            "simulate": simulate(),
+            "train": train() | exclusion_zone,
+            "predict": {
+                "model": "{workdir}",
+                "volumes": {
+                    "cell": {"raw": f"{CELL}/raw", "target": PREDICTION, "start": None, "stop": None}
+                },
+                "write_shape": None,
+            },
+            "postprocess": {
+                "probability": f"{PREDICTION}/probability",
+                "target": f"{PREDICTION}/thresholded",
+                "voxel_size_nm": None,
+                "threshold": 0.5,
+                "threshold_regions": {"held_out": held_out},
+                "chunk_shape": (64, 64, 64),
+                "shard_shape": None,
+                "zarr_format": 2,
+                "num_threads": 2,
+                **exclusion_zone,
+            },
+            "evaluate": {
+                "segmentation": f"{PREDICTION}/thresholded/segmentation",
+                "raw": f"{CELL}/raw",
+                "regions": {"held_out": held_out},
+                "baseline_sigmas": (0.0, 1.0, 2.0, 3.0, 4.0, 6.0),
+                "block_shape": (128, 128, 128),
+                **exclusion_zone,
+            },
+            "report": {
+                "title": "Quickstart: mitochondria in a simulated cell",
+                "raw": f"{CELL}/raw",
+                "segmentation": f"{PREDICTION}/thresholded/segmentation",
+                "regions": {"held_out": held_out},
+                "planes_per_axis": 1,
+                "picture_shape": (256, 256, 256),
+                "block_shape": (64, 64, 64),
+                "num_worst_blocks": 3,
+                **exclusion_zone,
+            },
+        }
+    )
+
+
+def simulate() -> dict[str, object]:
+    """Returns the simulated cell: mitochondria among membranes and look-alikes of the same grey values."""
+    return {
+        "container": CELL,
+        "shape": (128, 288, 256),
+        "voxel_size_nm": VOXEL_SIZE_NM,
+        "seed": 1,
+        "block_shape": (64, 64, 64),
+        "chunk_shape": (64, 64, 64),
+        "num_threads": 2,
+        "cell": {
+            "mitochondria_per_um3": 7.0,
+            "mitochondrion_radius_nm": (125.0, 200.0),
+            "mitochondrion_length_nm": (300.0, 1100.0),
+            "branched_share": 0.25,
+            "cristae_spacing_nm": (75.0, 120.0),
+            "bodies_per_um3": 14.0,
+            "body_radius_nm": (70.0, 210.0),
+            "matrix_grey": (95.0, 135.0),
+            "body_grey": (95.0, 175.0),
+            "vesicles_per_um3": 40.0,
+            "vesicle_radius_nm": (25.0, 45.0),
+            "process_nm": 400.0,
+            "process_tone_grey": (-32.0, 12.0),
+            "er_nm": 260.0,
+            "membrane_nm": 20.0,
+            "membrane_grey": 78.0,
+            "cytosol_grey": 165.0,
+            "texture_grey": 8.0,
+            "wobble_nm": 10.0,
+        },
+        "microscope": {
+            "blur_nm": 8.0,
+            "shot_noise_grey": 7.0,
+            "drift_grey": 4.0,
+            "drift_contrast": 0.05,
+            "drift_nm": 250.0,
+            "curtain_grey": 1.5,
+        },
+    }
+
+
+def train() -> dict[str, object]:
+    """Returns a training that fits a laptop: a narrow network with two poolings, small crops, a high rate."""
+    volumes = {"raw": f"{CELL}/raw", "labels": {"mito": f"{CELL}/labels/mito"}, "mask": None}
+    return {
+        "seed": 0,
+        "organelles": ("mito",),
+        "voxel_size_nm": VOXEL_SIZE_NM,
+        "polarity": "membranes dark, cytosol bright",
+        "regions": {"cell": {**volumes, "start": (0, 0, 0), "stop": (128, 192, 256)}},
+        "validation_regions": {"part": {**volumes, "start": (32, 224, 64), "stop": (96, 288, 192)}},
+        "network": {"num_maps": 12, "map_growth": 2, "pool_factors": ((2, 2, 2), (2, 2, 2))},
+        "kernel_gain": math.sqrt(6),
+        "compute_dtype": "float32",
+        "input_shape": (84, 84, 84),
+        "batch_size": 1,
+        "num_train_steps": 450,
+        "learning_rate": 4e-4,
+        "final_learning_rate": 1e-5,
+        "weight_decay": 3e-5,
+        "max_gradient_norm": 0.5,
+        "min_class_fraction": 0.01,
+        "max_class_fraction": 0.99,
+        "class_weights": (1.0, 1.0),
+        "min_foreground": 0.05,
+        "reject_probability": 0.9,
+        "mirror_axes": (0, 1, 2),
+        "intensity_scale": 0.15,
+        "intensity_shift": 0.15,
+        "batches_ahead": 4,
+        "reader_threads": 1,
+        "log_every": 10,
+        "checkpoint_every": 50,
+        "validate_every": 150,
+        "init_from": None,
+    }

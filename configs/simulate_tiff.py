@@ -1,0 +1,66 @@
+"""An example to try docs/your_own_stack.md with: a small simulated cell, saved as TIFF files.
+
+Writes sections/ (one TIFF per section, grey values) and mito.tif (labels, one file), 64 x 192 x 128 voxels of
+10 nm, into the run folder. The numbers of the cell are those of configs/quickstart.py.
+
+Command:  bash launch/local.sh --config configs/simulate_tiff.py --workdir runs/example_tiff
+"""
+
+from ml_collections import ConfigDict
+
+CELL = "{workdir}/simulated.zarr"
+
+
+def get_config() -> ConfigDict:
+    """Returns the config; lengths are nm, shapes are voxels, z y x."""
+    return ConfigDict(
+        {
+            "stages": ("simulate", "convert"),
+            "simulate": {
+                "container": CELL,
+                "shape": (64, 192, 128),
+                "voxel_size_nm": (10.0, 10.0, 10.0),
+                "seed": 2,
+                "block_shape": (64, 64, 64),
+                "chunk_shape": (64, 64, 64),
+                "num_threads": 2,
+                "cell": {
+                    "mitochondria_per_um3": 7.0,
+                    "mitochondrion_radius_nm": (125.0, 200.0),
+                    "mitochondrion_length_nm": (300.0, 1100.0),
+                    "branched_share": 0.25,
+                    "cristae_spacing_nm": (75.0, 120.0),
+                    "bodies_per_um3": 20.0,
+                    "body_radius_nm": (70.0, 210.0),
+                    "matrix_grey": (100.0, 175.0),
+                    "body_grey": (100.0, 175.0),
+                    "vesicles_per_um3": 40.0,
+                    "vesicle_radius_nm": (25.0, 45.0),
+                    "process_nm": 400.0,
+                    "process_tone_grey": (-32.0, 12.0),
+                    "er_nm": 260.0,
+                    "membrane_nm": 20.0,
+                    "membrane_grey": 78.0,
+                    "cytosol_grey": 165.0,
+                    "texture_grey": 8.0,
+                    "wobble_nm": 10.0,
+                },
+                "microscope": {
+                    "blur_nm": 8.0,
+                    "shot_noise_grey": 7.0,
+                    "drift_grey": 4.0,
+                    "drift_contrast": 0.05,
+                    "drift_nm": 250.0,
+                    "curtain_grey": 1.5,
+                },
+            },
+            "convert": {
+                "volumes": {},
+                "exports": {
+                    "raw": {"source": f"{CELL}/raw", "target": "{workdir}/sections/"},
+                    "mito": {"source": f"{CELL}/labels/mito", "target": "{workdir}/mito.tif"},
+                },
+                "num_threads": 2,
+            },
+        }
+    )

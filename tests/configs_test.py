@@ -1,0 +1,61 @@
+"""Every config that is shipped fits its stages, and every command in the documents can be given as it is."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from asem_jax import experiment
+from asem_jax.main import _parse
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted(ROOT.glob("configs/*.py"))
+DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+
+
+def commands(text: str) -> list[list[str]]:
+    """The words after `launch/local.sh` or `asem_jax.main` of each command in a document's bash blocks."""
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    starts = re.compile(r"(?:bash launch/(?:local|multi_gpu)\.sh|python -m asem_jax\.main) (.*)")
+    return [shlex.split(found[1]) for line in lines if (found := starts.match(line))]
+
+
+COMMANDS = [(path.name, words) for path in DOCUMENTS for words in commands(path.read_text())]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_fits_its_stages(path, tmp_path):
+    config = experiment.load(str(path), {})
+    experiment.check(config)
+    assert experiment.save(config, tmp_path) == []
+    for stage in experiment.stages(config):
+        assert experiment.section(config, stage, tmp_path).is_locked
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_header_names_the_command(path):
+    assert f"--config configs/{path.name} --workdir " in path.read_text().split('"""')[1]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_document_names_it(path):
+    assert any(f"configs/{path.name}" in document.read_text() for document in DOCUMENTS)
+
+
+@pytest.mark.parametrize(("document", "words"), COMMANDS, ids=lambda value: str(value)[:60])
+def test_command_of_a_document_can_be_given(document, words):
+    options, overrides = _parse(words)
+    experiment.check(experiment.load(str(ROOT / options.config), overrides))
+
+
+def test_documents_link_to_what_exists():
+    for path in DOCUMENTS:
+        for link in re.findall(r"\]\((?!http|#)([^)#]+)", path.read_text()):
+            assert (path.parent / link).exists(), f"{path.name} links to {link}, which does not exist"
+
+
+def test_commands_are_found_in_a_document():
+    text = "```bash\nbash launch/local.sh --config a.py \\\n  --workdir b\nls\n```"
+    assert commands(text) == [["--config", "a.py", "--workdir", "b"]]

@@ -1,0 +1,95 @@
+"""Checkpoints: what is saved comes back, the latest and the best are kept, a torn one is passed over."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from asem_jax.models.checkpoint import NOT_VALIDATED, Checkpoints, load_model
+from asem_jax.models.model import ModelCard, Params
+from asem_jax.training.step import TrainState, make_optimizer
+
+CARD = ModelCard(
+    organelles=("mito",),
+    voxel_size_nm=(5.0, 5.0, 5.0),
+    num_maps=4,
+    map_growth=2,
+    pool_factors=((2, 2, 2),),
+    compute_dtype="float32",
+    polarity="membranes dark",
+)
+OPTIMIZER = make_optimizer(
+    learning_rate=1e-3, final_learning_rate=1e-4, num_steps=9, weight_decay=0.0, max_gradient_norm=None
+)
+
+
+def state_at(step: int) -> TrainState:
+    """Returns a state whose parameters tell its step."""
+    params = {"head": {"kernel": jnp.full((3, 3), 0.1 + step), "bias": jnp.arange(3.0) + step}}
+    return TrainState(jnp.int32(step), params, OPTIMIZER.init(params))
+
+
+def save(workdir: Path, scores: dict[int, float]) -> None:
+    """Saves a checkpoint per step and score, in a run of its own."""
+    with Checkpoints(workdir) as checkpoints:
+        for step, score in scores.items():
+            checkpoints.save(
+                step, state_at(step), config={"seed": 1, "shape": (1, 2)}, card=CARD, score=score
+            )
+
+
+def assert_equal(a: Params, b: Params) -> None:
+    """Raises unless two trees hold the same bits."""
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_a_state_comes_back_bit_for_bit_with_its_config(tmp_path: Path) -> None:
+    save(tmp_path, {7: 0.5})
+    with Checkpoints(tmp_path) as checkpoints:
+        restored = checkpoints.restore(state_at(0))
+        assert checkpoints.read_config() == {"seed": 1, "shape": [1, 2]}
+    assert_equal(restored._asdict(), state_at(7)._asdict())
+
+
+def test_the_best_and_the_latest_are_kept_across_runs(tmp_path: Path) -> None:
+    save(tmp_path, {2: 0.4, 4: 0.9})
+    save(tmp_path, {6: 0.3, 8: NOT_VALIDATED, 10: float("nan")})
+    assert {int(folder.name) for folder in (tmp_path / "checkpoints").iterdir()} == {4, 10}
+    assert_equal(load_model(tmp_path).params, state_at(4).params)
+    assert_equal(load_model(tmp_path / "checkpoints" / "10").params, state_at(10).params)
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.latest_step == 10
+
+
+def test_without_validation_the_latest_is_loaded(tmp_path: Path) -> None:
+    save(tmp_path, {2: NOT_VALIDATED, 3: NOT_VALIDATED})
+    model = load_model(tmp_path)
+    assert_equal(model.params, state_at(3).params)
+    assert model.card == CARD
+
+
+def test_a_checkpoint_torn_by_a_crash_is_passed_over(tmp_path: Path) -> None:
+    save(tmp_path, {2: 0.5})
+    (tmp_path / "checkpoints" / "4.orbax-checkpoint-tmp" / "state").mkdir(parents=True)
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.latest_step == 2
+    save(tmp_path, {4: 0.6})
+    assert_equal(load_model(tmp_path).params, state_at(4).params)
+
+
+def test_a_folder_without_a_model_says_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"neither a run folder .* give the --workdir"):
+        load_model(tmp_path / "nothing")
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(FileNotFoundError, match="no finished checkpoint; train first"):
+        load_model(tmp_path)
+
+
+def test_restoring_from_nothing_is_an_error(tmp_path: Path) -> None:
+    with (
+        Checkpoints(tmp_path) as checkpoints,
+        pytest.raises(ValueError, match="no checkpoint to continue from"),
+    ):
+        checkpoints.restore(state_at(0))

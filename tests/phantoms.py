@@ -1,0 +1,106 @@
+"""Small volumes and models that tests share: everything in them is known."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import numpy.typing as npt
+import optax
+from ml_collections import ConfigDict
+
+from asem_jax.models.model import Model, ModelCard
+from asem_jax.models.shapes import valid_input_shape
+from asem_jax.training.step import init_state
+from asem_jax.volumes.geometry import Box
+from asem_jax.volumes.volume import Volume, create_volume
+
+VOXEL_SIZE_NM = (10.0, 10.0, 10.0)
+
+
+def balls(shape: tuple[int, int, int], seed: int = 0) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Returns raw and labels: dark balls on a brighter, noisy ground."""
+    rng = np.random.default_rng(seed)
+    positions = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
+    labels = np.zeros(shape, bool)
+    for _ in range(max(2, int(np.prod(shape)) // 6000)):
+        centre, radius = rng.uniform(0, shape), rng.uniform(4, 7)
+        labels |= ((positions - centre) ** 2).sum(-1) < radius**2
+    raw = np.where(labels, 90, 160) + rng.normal(0, 15, shape)
+    return np.clip(raw, 0, 255).astype(np.uint8), labels.astype(np.uint8)
+
+
+def write_volume(address: str | Path, array: npt.NDArray[np.generic], **settings: object) -> Volume:
+    """Returns a volume on disk that holds `array`."""
+    chosen: dict[str, object] = {"voxel_size_nm": VOXEL_SIZE_NM, "chunk_shape": (32, 32, 32)} | settings
+    volume = create_volume(address, shape=array.shape, dtype=array.dtype, **chosen)  # type: ignore[arg-type]
+    volume.write(Box.of_shape(array.shape), array)
+    return volume
+
+
+def small_model(
+    seed: int = 0, pool_factors: tuple[tuple[int, int, int], ...] = ((2, 2, 2),), organelles: int = 1
+) -> Model:
+    """Returns a model with random parameters, amplified so that its probabilities differ from voxel to voxel."""
+    card = ModelCard(
+        organelles=("mito", "er", "golgi")[:organelles],
+        voxel_size_nm=VOXEL_SIZE_NM,
+        num_maps=4,
+        map_growth=2,
+        pool_factors=pool_factors,
+        compute_dtype="float32",
+        polarity="membranes dark",
+    )
+    optimizer = optax.identity()
+    shape = valid_input_shape((1, 1, 1), pool_factors)
+    params = init_state(card.network(), optimizer, shape, seed).params
+    return Model(jax.tree.map(lambda leaf: leaf * 2.4, params), card)
+
+
+def train_config(container: Path, **changes: object) -> ConfigDict:
+    """Returns the section of a tiny training on `container`/raw and `container`/labels/mito."""
+    region = {
+        "raw": f"{container}/raw",
+        "labels": {"mito": f"{container}/labels/mito"},
+        "mask": None,
+        "start": None,
+        "stop": None,
+    }
+    config = ConfigDict(
+        {
+            "seed": 3,
+            "organelles": ("mito",),
+            "voxel_size_nm": VOXEL_SIZE_NM,
+            "polarity": "membranes dark",
+            "regions": {"all": region},
+            "validation_regions": {"part": {**region, "stop": (16, 32, 40)}},
+            "network": {"num_maps": 4, "map_growth": 2, "pool_factors": ((2, 2, 2),)},
+            "kernel_gain": 2.4,
+            "compute_dtype": "float32",
+            "input_shape": (32, 32, 32),
+            "batch_size": 8,
+            "num_train_steps": 6,
+            "learning_rate": 3e-3,
+            "final_learning_rate": 1e-3,
+            "weight_decay": 3e-5,
+            "max_gradient_norm": None,
+            "min_class_fraction": 0.01,
+            "max_class_fraction": 0.99,
+            "class_weights": (1.0, 1.0),
+            "min_foreground": 0.05,
+            "reject_probability": 0.9,
+            "mirror_axes": (0, 1, 2),
+            "intensity_scale": 0.15,
+            "intensity_shift": 0.15,
+            "batches_ahead": 2,
+            "reader_threads": 2,
+            "log_every": 1,
+            "checkpoint_every": 2,
+            "validate_every": 4,
+            "exclude_inwards": 1,
+            "exclude_outwards": 1,
+            "init_from": None,
+        }
+    )
+    with config.unlocked():
+        config.update(changes)
+    return config

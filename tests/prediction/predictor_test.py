@@ -1,0 +1,156 @@
+"""The sliding window: tiled = whole, any order, any number of devices, interrupted = uninterrupted."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from asem_jax.models.model import Model, scale_raw
+from asem_jax.models.shapes import context, valid_input_shape
+from asem_jax.prediction import predictor
+from asem_jax.prediction.predictor import make_plan, predict, predict_blocks, predict_volume, probabilities
+from asem_jax.volumes.geometry import Box
+from asem_jax.volumes.reflect import reflect_block
+from asem_jax.volumes.volume import open_volume
+from tests.phantoms import balls, small_model, write_volume
+
+SHAPE = (30, 40, 46)
+RAW = balls(SHAPE)[0]
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    """A network with one pooling and random parameters."""
+    return small_model()
+
+
+@pytest.fixture(scope="module")
+def whole(model: Model) -> npt.NDArray[np.float32]:
+    """Probabilities of RAW from one pass of the network over all of it, reflected at its edge."""
+    margin = context(model.card.pool_factors)
+    needed = [n + 2 * c for n, c in zip(SHAPE, margin, strict=True)]
+    tile = Box.of_shape(valid_input_shape(needed, model.card.pool_factors), [-c for c in margin])
+    everything = Box.of_shape(SHAPE)
+    raw = scale_raw(reflect_block(RAW, everything, tile, everything)[None, ..., None])
+    logits = model(raw)[0][everything.slices]
+    return np.asarray(jax.nn.softmax(logits))
+
+
+def test_a_block_in_memory_is_predicted_whole(model: Model, whole: npt.NDArray[np.float32]) -> None:
+    probability = predict(model, RAW)
+    assert probability.shape == (*SHAPE, 2)
+    assert probability.dtype == np.float32
+    assert whole[..., 1].std() > 0.01
+    np.testing.assert_allclose(probability, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("write_shape", [(16, 16, 16), (30, 20, 12)])
+def test_tiled_equals_whole(
+    model: Model, whole: npt.NDArray[np.float32], write_shape: tuple[int, int, int]
+) -> None:
+    np.testing.assert_allclose(tiled(model, write_shape), whole, atol=1e-5)
+
+
+def test_order_and_number_of_devices_change_no_bit(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = tiled(model, (16, 16, 16))
+    np.testing.assert_array_equal(tiled(model, (16, 16, 16), backwards=True), expected)
+    one = jax.sharding.Mesh(np.array(jax.local_devices()[:1]), ("data",))
+    monkeypatch.setattr(predictor, "make_local_mesh", lambda: one)
+    np.testing.assert_array_equal(tiled(model, (16, 16, 16)), expected)
+
+
+def test_a_part_is_predicted_as_in_the_whole(model: Model, whole: npt.NDArray[np.float32]) -> None:
+    box = Box((3, 5, 7), (22, 30, 40))
+    np.testing.assert_allclose(tiled(model, (16, 16, 16), box=box)[box.slices], whole[box.slices], atol=1e-5)
+
+
+def test_a_volume_gets_probability_and_segmentation_at_its_place(
+    tmp_path: Path, model: Model, whole: npt.NDArray[np.float32]
+) -> None:
+    raw = write_volume(tmp_path / "cell.zarr/raw", RAW, offset_nm=(100.0, 0.0, 50.0))
+    box = Box((2, 4, 6), (28, 36, 46))
+    address = f"{tmp_path}/cell.zarr/predictions/mito"
+    predict_volume(model, raw, address, box=box, write_shape=(16, 16, 16))
+    probability, segmentation = open_volume(f"{address}/probability"), open_volume(f"{address}/segmentation")
+    assert probability.offset_nm == (120.0, 40.0, 110.0)
+    assert probability.attributes["model"]["organelles"] == ["mito"]
+    expected = whole[box.slices]
+    values = probability.read(probability.box).astype(float)
+    assert np.abs(values - 255 * expected[..., 1]).max() <= 0.51
+    clear = np.abs(expected[..., 1] - 0.5) > 1e-4
+    found = segmentation.read(segmentation.box)
+    np.testing.assert_array_equal(found[clear], (expected[..., 1] > 0.5)[clear])
+    assert 0 < found.mean() < 1
+
+
+def test_several_organelles_get_a_folder_each(tmp_path: Path) -> None:
+    raw = write_volume(tmp_path / "cell.zarr/raw", RAW)
+    results = predict_volume(small_model(organelles=2), raw, f"{tmp_path}/cell.zarr/predictions/both")
+    both = [results[name].segmentation for name in ("mito", "er")]
+    assert both[1].address.endswith("predictions/both/er/segmentation")
+    assert not np.any(both[0].read(raw.box) & both[1].read(raw.box))
+
+
+def test_an_interrupted_sweep_goes_on_and_ends_the_same(
+    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = write_volume(tmp_path / "cell.zarr/raw", RAW)
+    whole_run, broken_run = (f"{tmp_path}/cell.zarr/predictions/{name}" for name in ("a", "b"))
+    expected = predict_volume(model, raw, whole_run, write_shape=(16, 16, 16))["mito"]
+    original, read_blocks = predictor._start_writes, []
+
+    def failing(*arguments: object) -> object:
+        read_blocks.append(arguments[1])
+        if len(read_blocks) == 7:
+            raise KeyboardInterrupt
+        return original(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(predictor, "_start_writes", failing)
+    with pytest.raises(KeyboardInterrupt):
+        predict_volume(model, raw, broken_run, write_shape=(16, 16, 16))
+    result = predict_volume(model, raw, broken_run, write_shape=(16, 16, 16))["mito"]
+    assert 18 < len(read_blocks) < 18 + 7
+    for name in ("probability", "segmentation"):
+        np.testing.assert_array_equal(
+            getattr(result, name).read(raw.box), getattr(expected, name).read(raw.box)
+        )
+
+
+def test_a_sweep_with_other_parameters_is_not_mixed_in(tmp_path: Path, model: Model) -> None:
+    raw = write_volume(tmp_path / "cell.zarr/raw", RAW)
+    address = f"{tmp_path}/cell.zarr/predictions/mito"
+    predict_volume(model, raw, address)
+    other = Model(jax.tree.map(lambda leaf: leaf * 1.01, model.params), model.card)
+    with pytest.raises(ValueError, match="other settings"):
+        predict_volume(other, raw, address)
+
+
+def test_raw_that_does_not_fit_is_refused(tmp_path: Path, model: Model) -> None:
+    coarse = write_volume(tmp_path / "a.zarr/raw", RAW, voxel_size_nm=(8.0, 10.0, 10.0))
+    with pytest.raises(ValueError, match=r"trained at \(10\.0, 10\.0, 10\.0\) nm; resample"):
+        predict_volume(model, coarse, f"{tmp_path}/a.zarr/p")
+    deep = write_volume(tmp_path / "b.zarr/raw", RAW.astype(np.uint16))
+    with pytest.raises(ValueError, match="has dtype uint16, the model reads uint8"):
+        predict_volume(model, deep, f"{tmp_path}/b.zarr/p")
+    raw = write_volume(tmp_path / "c.zarr/raw", RAW)
+    with pytest.raises(ValueError, match=r"whose shape is \(30, 40, 46\)"):
+        predict_volume(model, raw, f"{tmp_path}/c.zarr/p", box=Box((0, 0, 0), (31, 2, 2)))
+    with pytest.raises(ValueError, match=r"shape \(4, 4\) and dtype uint8; give uint8 grey values"):
+        predict(model, np.zeros((4, 4), np.uint8))
+
+
+def tiled(
+    model: Model, write_shape: tuple[int, int, int], *, box: Box | None = None, backwards: bool = False
+) -> npt.NDArray[np.float32]:
+    """Returns the probabilities of RAW, predicted in blocks."""
+    everything = Box.of_shape(SHAPE)
+    plan = make_plan(model, box or everything, write_shape)
+    boxes = plan.write_boxes[::-1] if backwards else plan.write_boxes
+    result = np.full((*SHAPE, 2), np.nan, np.float32)
+    for block, values in predict_blocks(
+        model, lambda b: reflect_block(RAW, everything, b, everything), plan, boxes, probabilities
+    ):
+        result[block.slices] = values
+    return result

@@ -1,0 +1,149 @@
+"""Validation says what prediction and scoring, done by hand on whole arrays, say."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy import ndimage
+
+from asem_jax.measurement.metrics import Counts
+from asem_jax.measurement.scoring import Scores
+from asem_jax.models.model import Model
+from asem_jax.prediction import predictor, validation
+from asem_jax.prediction.validation import Validation, validate
+from asem_jax.training.crops import TrainingRegion
+from asem_jax.volumes.geometry import Box
+from asem_jax.volumes.volume import Volume
+from tests.phantoms import balls, small_model, write_volume
+
+SHAPE = (30, 36, 40)
+BOX = Box((3, 2, 5), (27, 30, 40))
+RAW, LABELS = balls(SHAPE)
+SETTINGS = {"exclude_inwards": 1, "exclude_outwards": 2, "min_fraction": 0.3, "max_fraction": 0.9}
+NO_ZONE = {**SETTINGS, "exclude_inwards": 0, "exclude_outwards": 0}
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    """A network with one pooling and random parameters."""
+    return small_model()
+
+
+@pytest.fixture(scope="module")
+def probability(model: Model) -> npt.NDArray[np.float32]:
+    """What it predicts for all of RAW, `[z, y, x, c]`."""
+    return predictor.predict(model, RAW)
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Volume]:
+    """Raw, labels of two organelles, and a mask that leaves out an edge."""
+    container = tmp_path_factory.mktemp("data") / "cell.zarr"
+    other = np.roll(LABELS, 9, axis=2)
+    mask = np.ones(SHAPE, np.uint8)
+    mask[:, :, :12] = 0
+    arrays = {"raw": RAW, "labels/mito": LABELS, "labels/er": other, "mask": mask}
+    return {name: write_volume(container / name, array) for name, array in arrays.items()}
+
+
+def by_hand(
+    probability: npt.NDArray[np.float32], target: npt.NDArray[np.integer], used: npt.NDArray[np.bool_]
+) -> float:
+    """Returns the balanced loss of whole arrays, a voxel at a time, as the formula has it."""
+    chosen, truth = probability[used].astype(float), target[used]
+    share = np.clip([np.mean(truth == c) for c in range(chosen.shape[-1])], 0.3, 0.9)
+    weights = 1 / share[truth]
+    return float((-np.log(chosen[np.arange(len(truth)), truth]) * weights).sum() / weights.sum())
+
+
+def zone(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+    """Returns 1 voxel inside and 2 outside the borders; objects go on beyond the volume."""
+    grown = ndimage.binary_dilation(labels != 0, iterations=2)
+    return grown & ~ndimage.binary_erosion(labels != 0, iterations=1, border_value=True)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_validation_is_prediction_and_scoring(
+    model: Model, probability: npt.NDArray[np.float32], volumes: dict[str, Volume], masked: bool
+) -> None:
+    mask = volumes["mask"] if masked else None
+    found = validate(
+        model, TrainingRegion("val", volumes["raw"], (volumes["labels/mito"],), mask, BOX), **SETTINGS
+    )
+    labels, inside = LABELS[BOX.slices], probability[BOX.slices]
+    used = mask.read(BOX) != 0 if mask else np.ones(labels.shape, bool)
+    assert found.loss == pytest.approx(by_hand(inside, labels, used), abs=1e-5)
+    scored = used & ~zone(LABELS)[BOX.slices]
+    here, there = inside[scored][:, 1] > inside[scored][:, 0], labels[scored] != 0
+    expected = Counts(int(sum(here & there)), int(sum(here & ~there)), int(sum(~here & there)))
+    counts = found.scores["mito"].counts
+    assert counts.num_voxels == scored.sum()
+    assert counts.true_positive == pytest.approx(expected.true_positive, abs=2)  # ties within rounding
+    assert counts.false_positive == pytest.approx(expected.false_positive, abs=2)
+    assert counts.false_negative == pytest.approx(expected.false_negative, abs=2)
+    assert 0 < counts.true_positive
+
+
+def test_blocks_do_not_matter(
+    model: Model, volumes: dict[str, Volume], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    region = TrainingRegion("val", volumes["raw"], (volumes["labels/mito"],), volumes["mask"], BOX)
+    whole = validate(model, region, **SETTINGS)
+    monkeypatch.setattr(validation, "make_plan", lambda m, box: predictor.make_plan(m, box, (8, 12, 16)))
+    tiled = validate(model, region, **SETTINGS)
+    assert tiled.loss == pytest.approx(whole.loss, abs=1e-6)
+    assert tiled.scores["mito"].counts.num_voxels == whole.scores["mito"].counts.num_voxels
+    assert tiled.f1 == pytest.approx(whole.f1, abs=1e-3)
+
+
+def test_what_the_mask_leaves_out_does_not_matter(
+    tmp_path: Path, model: Model, volumes: dict[str, Volume]
+) -> None:
+    labels = LABELS.copy()
+    labels[:, :, :12] = 1 - labels[:, :, :12]
+    other = write_volume(tmp_path / "cell.zarr/labels/mito", labels)
+    both = [
+        validate(model, TrainingRegion("val", volumes["raw"], (truth,), volumes["mask"], BOX), **NO_ZONE)
+        for truth in (volumes["labels/mito"], other)
+    ]
+    assert both[0] == both[1]
+
+
+def test_labels_that_say_what_the_model_says_score_one(
+    tmp_path: Path, model: Model, probability: npt.NDArray[np.float32], volumes: dict[str, Volume]
+) -> None:
+    labels = write_volume(tmp_path / "cell.zarr/labels/mito", probability.argmax(-1).astype(np.uint8))
+    found = validate(model, TrainingRegion("val", volumes["raw"], (labels,), None, BOX), **NO_ZONE)
+    assert found.f1 > 0.999
+
+
+def test_every_organelle_is_scored_outside_its_own_zone(volumes: dict[str, Volume]) -> None:
+    labels = (volumes["labels/mito"], volumes["labels/er"])
+    region = TrainingRegion("val", volumes["raw"], labels, None, volumes["raw"].box)
+    found = validate(small_model(organelles=2), region, **SETTINGS)
+    claimed_once = (LABELS == 0) | (labels[1].read(region.box) == 0)
+    for organelle, volume in zip(("mito", "er"), labels, strict=True):
+        scored = claimed_once & ~zone(volume.read(region.box))
+        assert found.scores[organelle].counts.num_voxels == scored.sum()
+    assert found.f1 == pytest.approx(np.mean([scores.f1 for scores in found.scores.values()]))
+
+
+def test_a_region_without_a_used_voxel_has_no_score(
+    tmp_path: Path, model: Model, volumes: dict[str, Volume]
+) -> None:
+    nothing = write_volume(tmp_path / "cell.zarr/mask", np.zeros(SHAPE, np.uint8))
+    region = TrainingRegion("val", volumes["raw"], (volumes["labels/mito"],), nothing, BOX)
+    found = validate(model, region, **SETTINGS)
+    assert found.loss == 0.0
+    assert np.isnan(found.f1)
+    assert found.as_json()["f1"] is None
+
+
+def test_organelles_that_cannot_be_scored_are_left_out_of_the_mean() -> None:
+    scores = {"mito": Scores.of(Counts(2, 1, 1, 4)), "er": Scores.of(Counts(true_negative=8))}
+    found = Validation(0.5, scores)
+    assert found.f1 == pytest.approx(2 / 3)
+    assert found.as_json() == pytest.approx(
+        {"loss": 0.5, "f1": 2 / 3, "iou": (0.5 + 1) / 2, "precision": 1 / 3, "recall": 1 / 3}
+    )

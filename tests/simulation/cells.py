@@ -1,0 +1,52 @@
+"""Cells that the tests of the simulation share."""
+
+from dataclasses import replace
+from typing import Any
+
+from asem_jax.simulation.cell import Cell
+from asem_jax.simulation.microscope import Microscope
+
+PERFECT = Microscope(
+    blur_nm=0.0, shot_noise_grey=0.0, drift_grey=0.0, drift_contrast=0.0, drift_nm=250.0, curtain_grey=0.0
+)
+MICROSCOPE = Microscope(
+    blur_nm=8.0, shot_noise_grey=7.0, drift_grey=4.0, drift_contrast=0.05, drift_nm=250.0, curtain_grey=1.5
+)
+CELL = Cell(
+    seed=4,
+    voxel_size_nm=(10.0, 10.0, 10.0),
+    microscope=MICROSCOPE,
+    mitochondria_per_um3=7.0,
+    mitochondrion_radius_nm=(125.0, 200.0),
+    mitochondrion_length_nm=(300.0, 1100.0),
+    branched_share=0.25,
+    cristae_spacing_nm=(75.0, 120.0),
+    bodies_per_um3=20.0,
+    body_radius_nm=(70.0, 210.0),
+    matrix_grey=(100.0, 180.0),
+    body_grey=(100.0, 180.0),
+    vesicles_per_um3=40.0,
+    vesicle_radius_nm=(25.0, 45.0),
+    process_nm=400.0,
+    process_tone_grey=(-40.0, 10.0),
+    er_nm=260.0,
+    membrane_nm=20.0,
+    membrane_grey=78.0,
+    cytosol_grey=165.0,
+    texture_grey=8.0,
+    wobble_nm=10.0,
+)
+
+
+def mitochondria_only(**changes: Any) -> Cell:
+    """Returns a cell of smooth mitochondria in even cytosol, seen through a perfect microscope."""
+    bare = {
+        "microscope": PERFECT,
+        "bodies_per_um3": 0.0,
+        "vesicles_per_um3": 0.0,
+        "process_nm": 0.0,
+        "er_nm": 0.0,
+        "texture_grey": 0.0,
+        "wobble_nm": 0.0,
+    }
+    return replace(CELL, **(bare | changes))

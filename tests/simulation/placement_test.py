@@ -1,0 +1,63 @@
+"""Placed tubes: none overlap, none is lost, density is what it says."""
+
+from dataclasses import replace
+from itertools import combinations, product
+
+import pytest
+
+from asem_jax.simulation.placement import populations, survivors, tubes_near
+from asem_jax.simulation.tubes import overlap
+from asem_jax.volumes.geometry import Box, tiles
+from tests.simulation.cells import CELL, mitochondria_only
+
+BOX = Box.of_shape((80, 80, 80))
+
+
+def _all_tubes(cell):
+    return [(kind, tube) for kind in range(3) for tube in tubes_near(cell, kind, BOX, 50.0)]
+
+
+def test_no_two_tubes_overlap():
+    tubes = _all_tubes(CELL)
+    assert len({kind for kind, _ in tubes}) == 3
+    for (_, one), (kind, other) in combinations(tubes, 2):
+        # Later kinds come later in the list, and keep their own gap.
+        assert not overlap(one, other, populations(CELL)[kind].gap_nm)
+
+
+def test_a_tube_is_found_from_every_box_that_it_touches():
+    tubes = [tube for _, tube in _all_tubes(CELL)]
+    for tile in tiles(BOX, (40, 40, 40)):
+        found = [tube for kind in range(3) for tube in tubes_near(CELL, kind, tile, 50.0)]
+        for tube in tubes:
+            touches = tube.box(CELL.voxel_size_nm, 25.0).intersect(tile).num_voxels > 0
+            assert touches <= (tube.centre in {other.centre for other in found})
+
+
+def test_who_survives_does_not_depend_on_who_is_asked_first():
+    indices = list(product(range(-1, 1), repeat=3))
+    survivors.cache_clear()
+    forwards = {index: survivors(CELL, 0, index) for index in indices}
+    survivors.cache_clear()
+    backwards = {index: survivors(CELL, 0, index) for index in reversed(indices)}
+    centres = [
+        {i: [tube.centre for tube in found] for i, found in one.items()} for one in (forwards, backwards)
+    ]
+    assert centres[0] == centres[1] and any(centres[0].values())
+
+
+@pytest.mark.parametrize("per_um3", [0.0, 2.0])
+def test_sparse_tubes_are_as_many_as_asked_for(per_um3):
+    cell = mitochondria_only(
+        mitochondria_per_um3=0.0, bodies_per_um3=per_um3, body_radius_nm=(10.0, 10.0), membrane_nm=1.0
+    )
+    pitch_um = populations(cell)[1].pitch_nm / 1000
+    num = sum(len(survivors(cell, 1, index)) for index in product(range(24), repeat=3))
+    assert num == pytest.approx(per_um3 * (24 * pitch_um) ** 3, rel=0.15)
+
+
+def test_a_later_kind_gives_way():
+    alone = replace(CELL, bodies_per_um3=0.0, vesicles_per_um3=0.0)
+    among = replace(CELL, bodies_per_um3=60.0)
+    centres = [sorted(tube.centre for tube in tubes_near(cell, 0, BOX, 0.0)) for cell in (alone, among)]
+    assert centres[0] == centres[1]

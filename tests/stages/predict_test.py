@@ -1,0 +1,96 @@
+"""The stage predicts the volumes that its section names, goes on after a stop, and refuses what does not fit."""
+
+import shutil
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from asem_jax.models.checkpoint import NOT_VALIDATED, Checkpoints
+from asem_jax.prediction import predictor
+from asem_jax.prediction.predictor import predict
+from asem_jax.stages import predict as stage
+from asem_jax.stages.settings import SETTINGS
+from asem_jax.volumes.volume import open_volume
+from tests.phantoms import balls, small_model, write_volume
+
+SHAPE = (30, 40, 46)
+RAW = balls(SHAPE)[0]
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with the checkpoint of a small model."""
+    folder, model = tmp_path_factory.mktemp("run"), small_model()
+    with Checkpoints(folder) as checkpoints:
+        state = {"params": model.params, "step": jnp.zeros((), jnp.int32)}
+        checkpoints.save(1, state, config={}, card=model.card, score=NOT_VALIDATED)
+    return folder
+
+
+@pytest.fixture
+def section(run_folder: Path, tmp_path: Path) -> ConfigDict:
+    """The section for one volume, that lies in `tmp_path`."""
+    raw = write_volume(tmp_path / "cell.zarr/raw", RAW)
+    volume = {"raw": raw.address, "target": f"{tmp_path}/cell.zarr/mito", "start": None, "stop": None}
+    return ConfigDict({"model": str(run_folder), "volumes": {"cell": volume}, "write_shape": (16, 16, 16)})
+
+
+def test_the_section_of_the_tests_is_complete(section: ConfigDict) -> None:
+    assert set(section) == set(SETTINGS["predict"])
+    assert set(section.volumes.cell) == set(SETTINGS["predict"]["volumes"]["*"])
+
+
+def test_each_volume_and_box_gets_what_the_library_predicts(section: ConfigDict, tmp_path: Path) -> None:
+    part = {"target": f"{tmp_path}/cell.zarr/part", "start": (4, 6, 8), "stop": (30, 30, 46)}
+    section.volumes.part = {**section.volumes.cell.to_dict(), **part}
+    stage.run(section, tmp_path)
+    expected = 255 * predict(small_model(), RAW)[..., 1]
+    whole = open_volume(f"{section.volumes.cell.target}/probability")
+    assert np.abs(whole.read(whole.box) - expected).max() <= 0.51
+    found = open_volume(f"{section.volumes.part.target}/probability")
+    assert found.shape == (26, 24, 38)
+    assert found.offset_nm == (40.0, 60.0, 80.0)
+    assert np.abs(found.read(found.box) - expected[4:30, 6:30, 8:46]).max() <= 0.51
+
+
+def test_a_finished_prediction_is_not_made_again(
+    section: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.run(section, tmp_path)
+    chunks = sorted(Path(section.volumes.cell.target).rglob("0/*/*/*"))
+    before = [path.stat().st_mtime_ns for path in chunks]
+    assert len(chunks) == 2 * 2 * 3 * 3
+    monkeypatch.setattr(predictor, "_start_writes", None)
+    stage.run(section, tmp_path)
+    assert [path.stat().st_mtime_ns for path in chunks] == before
+
+
+def test_blocks_that_the_ledger_lacks_are_made(section: ConfigDict, tmp_path: Path) -> None:
+    stage.run(section, tmp_path)
+    target = Path(section.volumes.cell.target)
+    probability = open_volume(f"{target}/probability")
+    expected = probability.read(probability.box)
+    ledger = target / "ledger.jsonl"
+    ledger.write_text("".join(ledger.read_text().splitlines(keepends=True)[:5]) + '{"finis')
+    shutil.rmtree(target / "probability/0/1")
+    stage.run(section, tmp_path)
+    np.testing.assert_array_equal(open_volume(f"{target}/probability").read(probability.box), expected)
+
+
+def test_what_is_not_there_is_named_before_work(section: ConfigDict, tmp_path: Path) -> None:
+    section.volumes.lost = {**section.volumes.cell.to_dict(), "raw": f"{tmp_path}/cell.zarr/rwa"}
+    with pytest.raises((ValueError, OSError), match=r"cell\.zarr/rwa"):
+        stage.run(section, tmp_path)
+    assert not Path(section.volumes.cell.target).exists()
+    section.model = str(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="neither a run folder .* give the --workdir of a training"):
+        stage.run(section, tmp_path)
+
+
+def test_a_box_outside_raw_is_refused(section: ConfigDict, tmp_path: Path) -> None:
+    section.volumes.cell.stop = (31, 40, 46)
+    with pytest.raises(ValueError, match=r"the box \(0, 0, 0\) to \(31, 40, 46\).*give a box inside it"):
+        stage.run(section, tmp_path)
