@@ -79,9 +79,7 @@ def check(config: ConfigDict) -> None:
     wanted = stages(config)
     names = _names(config)
     used = {match for text in _strings(content) for match in _PLACEHOLDER.findall(text)}
-    top = {
-        key: value for key, value in content.items() if key not in {"stage", "stages", *(used & set(names))}
-    }
+    top = {key: value for key, value in content.items() if key not in {"stage", "stages", *(used & set(names))}}
     if "stages" in config:  # also sections of stages that do not run this time
         settings = {name: SETTINGS[name] for name in SETTINGS if name in top or name in wanted}
     else:
@@ -140,18 +138,14 @@ def _execute(path: str, argument: Sequence[str]) -> ConfigDict:
     try:
         config = runpy.run_path(path)["get_config"](*argument)
     except Exception as error:
-        frames = [
-            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path
-        ]
+        frames = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
         line = error.lineno if isinstance(error, SyntaxError) else next(reversed(frames), None)
         raise ValueError(
             f"{path}{f', line {line}' if line else ''}: {type(error).__name__}: {error}; a config file is "
             "Python with a function get_config() that returns an ml_collections.ConfigDict."
         ) from error
     if not isinstance(config, Mapping | ConfigDict):
-        raise ValueError(
-            f"{path}: get_config() returned {config!r}; it must return an ml_collections.ConfigDict."
-        )
+        raise ValueError(f"{path}: get_config() returned {config!r}; it must return an ml_collections.ConfigDict.")
     return ConfigDict(config)
 
 
@@ -183,8 +177,7 @@ def _override(config: ConfigDict, key: str, text: str) -> None:
         parent[last] = _typed(text, owner)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"--config.{key}={text} does not fit; the file has {owner!r}, "
-            f"give a value of type {type(owner).__name__}."
+            f"--config.{key}={text} does not fit; the file has {owner!r}, give a value of type {type(owner).__name__}."
         ) from error
 
 

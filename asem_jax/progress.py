@@ -47,9 +47,7 @@ class Progress(Generic[Item]):
         self._logged = -1
         self._bar: Any = None
         if on_terminal:
-            self._bar = tqdm.tqdm(
-                total=total, initial=initial, desc=label, unit=f" {unit}", dynamic_ncols=True
-            )
+            self._bar = tqdm.tqdm(total=total, initial=initial, desc=label, unit=f" {unit}", dynamic_ncols=True)
 
     def __iter__(self) -> Iterator[Item]:
         """Yields the items, counting each after its turn."""
@@ -80,9 +78,7 @@ class Progress(Generic[Item]):
         """Shows the final count; may be called twice."""
         if self._bar is not None:
             self._bar.close()
-        elif (
-            self.done not in (self._logged, self._initial) and self._clock() - self._start >= SECONDS_PER_LINE
-        ):
+        elif self.done not in (self._logged, self._initial) and self._clock() - self._start >= SECONDS_PER_LINE:
             self._log()
 
     def _is_due(self) -> bool:
@@ -115,14 +111,10 @@ class Progress(Generic[Item]):
 
 
 @overload
-def progress(
-    iterable_or_total: Iterable[Item], *, label: str, unit: str, initial: int = 0
-) -> Progress[Item]: ...
+def progress(iterable_or_total: Iterable[Item], *, label: str, unit: str, initial: int = 0) -> Progress[Item]: ...
 @overload
 def progress(iterable_or_total: int, *, label: str, unit: str, initial: int = 0) -> Progress[Any]: ...
-def progress(
-    iterable_or_total: Iterable[Item] | int, *, label: str, unit: str, initial: int = 0
-) -> Progress[Item]:
+def progress(iterable_or_total: Iterable[Item] | int, *, label: str, unit: str, initial: int = 0) -> Progress[Item]:
     """Returns a progress display that is iterated over, or told of finished pieces with `.update(n)`.
 
     Args:
@@ -141,14 +133,10 @@ def progress(
     """
     on_terminal = sys.stderr.isatty()
     if isinstance(iterable_or_total, int):
-        return Progress(
-            None, iterable_or_total, label=label, unit=unit, initial=initial, on_terminal=on_terminal
-        )
+        return Progress(None, iterable_or_total, label=label, unit=unit, initial=initial, on_terminal=on_terminal)
     length = getattr(iterable_or_total, "__len__", None)
     total = None if length is None else initial + length()
-    return Progress(
-        iterable_or_total, total, label=label, unit=unit, initial=initial, on_terminal=on_terminal
-    )
+    return Progress(iterable_or_total, total, label=label, unit=unit, initial=initial, on_terminal=on_terminal)
 
 
 def _rate(per_second: float, unit: str) -> str:

@@ -26,9 +26,7 @@ def get_config() -> ConfigDict:
             "train": train() | exclusion_zone,
             "predict": {
                 "model": "{workdir}",
-                "volumes": {
-                    "cell": {"raw": f"{CELL}/raw", "target": PREDICTION, "start": None, "stop": None}
-                },
+                "volumes": {"cell": {"raw": f"{CELL}/raw", "target": PREDICTION, "start": None, "stop": None}},
                 "write_shape": None,
             },
             "postprocess": {

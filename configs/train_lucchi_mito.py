@@ -42,9 +42,7 @@ def get_config() -> ConfigDict:
             "train": train(),
             "predict": {
                 "model": "{workdir}",
-                "volumes": {
-                    "cell": {"raw": f"{CELL}/10nm/raw", "target": PREDICTION, "start": None, "stop": None}
-                },
+                "volumes": {"cell": {"raw": f"{CELL}/10nm/raw", "target": PREDICTION, "start": None, "stop": None}},
                 "write_shape": None,
             },
             "postprocess": {

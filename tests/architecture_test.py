@@ -151,13 +151,9 @@ def is_too_large(name: str, source: str) -> list[str]:
     for function in functions(ast.parse(source)):
         if (lines := body_lines(function)) > limit:
             found.append(f"{name}.{function.name}: {lines} lines")
-        words = [
-            a.arg for a in function.args.posonlyargs + function.args.args if a.arg not in ("self", "cls")
-        ]
+        words = [a.arg for a in function.args.posonlyargs + function.args.args if a.arg not in ("self", "cls")]
         if len(words) > POSITIONAL:
-            found.append(
-                f"{name}.{function.name}: {len(words)} positional parameters; make some keyword-only"
-            )
+            found.append(f"{name}.{function.name}: {len(words)} positional parameters; make some keyword-only")
     return found
 
 
@@ -176,9 +172,7 @@ def is_undocumented(name: str, source: str) -> list[str]:
                 found.append(f"{name}.{node.name}: no docstring")
             if isinstance(node, Function):
                 words = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
-                bare = [
-                    word.arg for word in words if word.annotation is None and word.arg not in ("self", "cls")
-                ]
+                bare = [word.arg for word in words if word.annotation is None and word.arg not in ("self", "cls")]
                 if bare or node.returns is None:
                     found.append(f"{name}.{node.name}: no annotation of {', '.join(bare) or 'the result'}")
     return found
@@ -186,11 +180,7 @@ def is_undocumented(name: str, source: str) -> list[str]:
 
 def is_setting(node: ast.AST) -> bool:
     """Says whether a text begins with a value, the only one that leads there: `regions={} leaves ...`."""
-    return (
-        isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and bool(re.match(r"[\w.]+=", node.value))
-    )
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and bool(re.match(r"[\w.]+=", node.value))
 
 
 def raises_without_value(name: str, source: str) -> list[str]:
@@ -284,9 +274,7 @@ def test_rule_lets_a_good_module_pass(rule):
 
 
 def test_functions_are_short_on_the_whole():
-    lengths = [
-        body_lines(function) for source in SOURCES.values() for function in functions(ast.parse(source))
-    ]
+    lengths = [body_lines(function) for source in SOURCES.values() for function in functions(ast.parse(source))]
     assert statistics.median(lengths) <= MEDIAN_LINES
     assert statistics.quantiles(lengths, n=10)[-1] <= PERCENTILE_90_LINES
 

@@ -84,9 +84,7 @@ def test_half_described_jobs_are_refused(monkeypatch, environment, message):
 )
 def test_task_alone_on_its_slurm_node_uses_all_gpus(monkeypatch, nodes, visible, expected):
     asked = []
-    monkeypatch.setattr(
-        jax.distributed, "initialize", lambda local_device_ids: asked.append(local_device_ids)
-    )
+    monkeypatch.setattr(jax.distributed, "initialize", lambda local_device_ids: asked.append(local_device_ids))
     monkeypatch.setenv("SLURM_NTASKS", "2")
     monkeypatch.setenv("SLURM_STEP_NUM_NODES", nodes)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)

@@ -1,7 +1,7 @@
-"""All stages as a user runs them, in processes of their own: what they leave, killed at any moment, made by two.
+"""All stages as a user runs them, in processes of their own: what they leave, killed anywhere, made by two.
 
-The config is quickstart's, shrunk. Every run has the relative --workdir run in a folder of its own, so that two
-runs can be compared byte by byte.
+The config is quickstart's, shrunk. Every run has the relative --workdir run in a folder of its own, so that
+two runs can be compared byte by byte.
 """
 
 import hashlib
@@ -63,10 +63,7 @@ def small_config() -> dict[str, Any]:
 def merged(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Returns nested settings with some replaced; each must be there already."""
     assert changes.keys() <= content.keys()
-    new = {
-        key: merged(content[key], value) if isinstance(value, Mapping) else value
-        for key, value in changes.items()
-    }
+    new = {key: merged(content[key], value) if isinstance(value, Mapping) else value for key, value in changes.items()}
     return {**content, **new}
 
 

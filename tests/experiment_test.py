@@ -40,9 +40,7 @@ def both(**changes):
 def written(folder, content, name="config.py"):
     """Path of a config file with this content."""
     path = folder / name
-    path.write_text(
-        f"from ml_collections import ConfigDict\ndef get_config(seed='0'):\n    return {content}\n"
-    )
+    path.write_text(f"from ml_collections import ConfigDict\ndef get_config(seed='0'):\n    return {content}\n")
     return str(path)
 
 
@@ -158,9 +156,7 @@ def test_file_without_get_config_is_explained(tmp_path):
         experiment.load(str(tmp_path / "empty.py"), {})
 
 
-@pytest.mark.parametrize(
-    ("text", "message"), [("{", "is not JSON"), ("[1]", "holds a list; give the config.json")]
-)
+@pytest.mark.parametrize(("text", "message"), [("{", "is not JSON"), ("[1]", "holds a list; give the config.json")])
 def test_json_that_is_no_config_is_refused(tmp_path, text, message):
     (tmp_path / "scores.json").write_text(text)
     with pytest.raises(ValueError, match=message):
@@ -235,9 +231,7 @@ def test_misspelt_key_is_reported_once(name):
 
 
 def test_several_misfits_are_named_together():
-    with pytest.raises(
-        ValueError, match=r"learning is not a setting(.|\n)*raw is missing(.|\n)*size is missing"
-    ):
+    with pytest.raises(ValueError, match=r"learning is not a setting(.|\n)*raw is missing(.|\n)*size is missing"):
         experiment.check(ConfigDict({"stage": "train", "num_steps": 5, "learning": 1}))
 
 

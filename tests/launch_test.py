@@ -153,6 +153,4 @@ def test_multi_gpu_names_the_job_and_needs_an_environment(checkout, tmp_path):
     (tmp_path / "bin" / "python3.11").write_text(STUB.replace('"$*"', job, 1))
     checkout.run("launch/local.sh")
     chosen = {"COORDINATOR": "first:1234", "NUM_PROCESSES": "2", "PROCESS_ID": "0"}
-    assert checkout.run("launch/multi_gpu.sh", "--debug", **chosen)[2] == [
-        "-m asem_jax.main --debug first:1234 2 0"
-    ]
+    assert checkout.run("launch/multi_gpu.sh", "--debug", **chosen)[2] == ["-m asem_jax.main --debug first:1234 2 0"]

@@ -100,9 +100,7 @@ def ran(monkeypatch):
     """Replaces the stages; the list fills with what ran: name, settings and run folder."""
     monkeypatch.setattr(experiment, "SETTINGS", {"evaluate": {"a": "any"}, "report": {"b": "any"}})
     calls = []
-    monkeypatch.setattr(
-        main, "_stage", lambda name: lambda config, workdir: calls.append((name, config, workdir))
-    )
+    monkeypatch.setattr(main, "_stage", lambda name: lambda config, workdir: calls.append((name, config, workdir)))
     return calls
 
 

@@ -115,9 +115,7 @@ def best_baseline(sweeps: Mapping[float, ProbabilityHistogram]) -> Baseline:
       ('dark', 1.0)
     """
     if not sweeps:
-        raise ValueError(
-            "baseline_sigmas=() leaves no smoothing to choose from; give at least one sigma (0 = none)."
-        )
+        raise ValueError("baseline_sigmas=() leaves no smoothing to choose from; give at least one sigma (0 = none).")
     candidates = [
         (sigma, polarity, round(255 * _as_bright(sweep, polarity).best_threshold()))
         for sigma, sweep in sweeps.items()

@@ -89,9 +89,7 @@ def _check_shapes(first: Bools, labels: Bools, mask: Bools | None) -> None:
     """Raises unless all arrays have one shape."""
     shapes = [np.shape(a) for a in (first, labels, mask) if a is not None]
     if len(set(shapes)) > 1:
-        raise ValueError(
-            f"arrays of different shapes {shapes} cannot be compared; read all from the same box."
-        )
+        raise ValueError(f"arrays of different shapes {shapes} cannot be compared; read all from the same box.")
 
 
 def confusion_matrix(
@@ -129,9 +127,7 @@ def confusion_matrix(
                 f"{name} holds classes {values.min()} to {values.max()}, num_classes={num_classes}; "
                 "give one more than the highest class."
             )
-    return np.bincount(there * num_classes + found, minlength=num_classes**2).reshape(
-        num_classes, num_classes
-    )
+    return np.bincount(there * num_classes + found, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def f1(counts: Counts) -> float:

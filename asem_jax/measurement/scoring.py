@@ -15,11 +15,9 @@ import numpy.typing as npt
 from asem_jax.measurement import metrics
 from asem_jax.measurement.metrics import Counts, ProbabilityHistogram
 from asem_jax.segmentation.labels import exclusion_zone
-from asem_jax.volumes.geometry import Box, Int3, int3, tiles, voxels_from_nm
+from asem_jax.volumes.alignment import grid_shift
+from asem_jax.volumes.geometry import Box, Int3, int3, tiles
 from asem_jax.volumes.volume import Volume, open_volume
-
-# How far two grids may be apart, in voxels, and still count as one: room for offsets rounded in metadata.
-_ALIGNMENT = 0.01
 
 
 @dataclass(frozen=True)
@@ -55,9 +53,7 @@ class Scores:
           >>> Scores.of(Counts(true_positive=2, false_positive=2)).precision
           0.5
         """
-        return cls(
-            metrics.f1(counts), metrics.iou(counts), metrics.precision(counts), metrics.recall(counts), counts
-        )
+        return cls(metrics.f1(counts), metrics.iou(counts), metrics.precision(counts), metrics.recall(counts), counts)
 
     def as_json(self) -> dict[str, Any]:
         """Returns plain numbers in dicts; NaN becomes None, since JSON has no NaN."""
@@ -117,20 +113,7 @@ def voxel_shift(volume: Volume, labels: Volume, box: Box) -> Int3:
       ValueError: the voxel sizes differ, the grids are apart by a fraction of a voxel, or `volume` does not
         contain the box.
     """
-    if not np.allclose(volume.voxel_size_nm, labels.voxel_size_nm, rtol=1e-6):
-        raise ValueError(
-            f"{volume.address} has voxel size {volume.voxel_size_nm} nm, {labels.address} has "
-            f"{labels.voxel_size_nm} nm; resample one of them (stage preprocess, or "
-            "postprocess.voxel_size_nm)."
-        )
-    apart = voxels_from_nm(labels.offset_nm, volume.voxel_size_nm, volume.offset_nm)
-    shift = int3([round(v) for v in apart], "shift")
-    if max(abs(a - s) for a, s in zip(apart, shift, strict=True)) > _ALIGNMENT:
-        raise ValueError(
-            f"{volume.address} (offset {volume.offset_nm} nm) and {labels.address} (offset "
-            f"{labels.offset_nm} nm) are {tuple(round(a, 3) for a in apart)} voxels apart, not whole voxels; "
-            "resample one onto the grid of the other (stage preprocess) or correct offset_nm."
-        )
+    shift = grid_shift(volume, labels)
     if not volume.box.contains(box.shift(shift)):
         raise ValueError(
             f"box {box.start} to {box.stop} of {labels.address} is {box.shift(shift).start} to "

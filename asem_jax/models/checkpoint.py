@@ -44,9 +44,7 @@ class Checkpoints:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._manager.close()
 
     @property
@@ -54,9 +52,7 @@ class Checkpoints:
         """The last saved step; None where nothing has been saved."""
         return self._manager.latest_step()
 
-    def save(
-        self, step: int, state: Any, *, config: Mapping[str, Any], card: ModelCard, score: float
-    ) -> None:
+    def save(self, step: int, state: Any, *, config: Mapping[str, Any], card: ModelCard, score: float) -> None:
         """Starts to write a checkpoint and returns; the state may be donated at once.
 
         Args:
@@ -114,30 +110,32 @@ def load_model(path: Path | str) -> Model:
 
       model = load_model("runs/mito")
     """
-    step_folder = _step_folder(Path(path))
-    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-        card = ModelCard.from_dict(reader.restore(step_folder / "card"))
-    return Model(params=_restore_params(step_folder / "state"), card=card)
-
-
-def _restore_params(folder: Path) -> Any:
-    """Reads only the parameters of a saved state, whatever optimiser it holds."""
-    with ocp.PyTreeCheckpointer() as reader:
-        saved = reader.metadata(folder).item_metadata.tree["params"]
+    folder, step = _locate(Path(path))
+    handlers = {
+        "state": ocp.PyTreeCheckpointHandler(),
+        "card": ocp.JsonCheckpointHandler(),
+        "config": ocp.JsonCheckpointHandler(),
+    }
+    with ocp.CheckpointManager(folder, item_handlers=handlers) as manager:
+        saved = manager.item_metadata(step)["state"]["params"]
         wanted = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), saved)
         arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
-        restored = reader.restore(
-            folder,
-            args=ocp.args.PyTreeRestore(
+        items = ocp.args.Composite(
+            # Only the parameters are read, whatever optimiser the state holds.
+            state=ocp.args.PyTreeRestore(
                 item={"params": wanted}, restore_args={"params": arguments}, partial_restore=True
             ),
+            card=ocp.args.JsonRestore(),
         )
-    return jax.tree.map(jax.numpy.asarray, restored["params"])
+        restored = manager.restore(step, args=items)
+    params = jax.tree.map(jax.numpy.asarray, restored["state"]["params"])
+    return Model(params=params, card=ModelCard.from_dict(restored["card"]))
 
 
-def _step_folder(path: Path) -> Path:
-    if (path / "card").is_dir():
-        return path.resolve()
+def _locate(path: Path) -> tuple[Path, int]:
+    """Returns the folder of checkpoints and the step that `load_model` was asked for."""
+    if path.name.isdigit() and (path / "card").is_dir():
+        return path.resolve().parent, int(path.name)
     folder = _folder(path)
     if not folder.is_dir():
         raise FileNotFoundError(
@@ -149,7 +147,7 @@ def _step_folder(path: Path) -> Path:
         validated = best is not None and _score(manager.metrics(best)) > NOT_VALIDATED
     if latest is None:
         raise FileNotFoundError(f"{folder} holds no finished checkpoint; train first (stage train).")
-    return folder / str(best if validated else latest)
+    return folder, best if best is not None and validated else latest
 
 
 def _folder(workdir: Path | str) -> Path:

@@ -71,18 +71,12 @@ def _check(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> None:
     if not x.dtype == kernel.dtype == bias.dtype:
         raise ValueError(f"{shapes} differ in dtype; cast them to one.")
     if any(n < k for n, k in zip(x.shape[1:4], kernel.shape[:3], strict=True)):
-        raise ValueError(
-            f"{shapes}: the kernel is larger than x; give at least {kernel.shape[:3]} voxels (z y x)."
-        )
+        raise ValueError(f"{shapes}: the kernel is larger than x; give at least {kernel.shape[:3]} voxels (z y x).")
 
 
 def _fits(x: jax.Array, kernel: jax.Array) -> bool:
     """Says whether the CPU path can do it; an exported program may have sizes that are not yet known."""
-    if (
-        x.dtype != jnp.float32
-        or kernel.shape[:3] != (3, 3, 3)
-        or not all(isinstance(n, int) for n in x.shape)
-    ):
+    if x.dtype != jnp.float32 or kernel.shape[:3] != (3, 3, 3) or not all(isinstance(n, int) for n in x.shape):
         return False
     return x.shape[1] >= 6 and x.size > 0 and kernel.size > 0
 
@@ -92,9 +86,7 @@ def _per_channel(bias: jax.Array) -> jax.Array:
 
 
 def _xla(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return lax.conv_general_dilated(
-        x, kernel, (1, 1, 1), "VALID", dimension_numbers=("NDHWC", "DHWIO", "NDHWC")
-    )
+    return lax.conv_general_dilated(x, kernel, (1, 1, 1), "VALID", dimension_numbers=("NDHWC", "DHWIO", "NDHWC"))
 
 
 # --- gradients ---
@@ -214,9 +206,7 @@ def _cells(x: jax.Array, factor: Int3) -> jax.Array:
     b, z, y, w, c = x.shape
     fz, fy, fx = factor
     if z % fz or y % fy or w % fx:
-        raise ValueError(
-            f"x of {(z, y, w)} voxels is not divisible by factor={factor}; choose a valid input shape."
-        )
+        raise ValueError(f"x of {(z, y, w)} voxels is not divisible by factor={factor}; choose a valid input shape.")
     return x.reshape(b, z // fz, fz, y // fy, fy, w // fx, fx, c)
 
 

@@ -43,9 +43,7 @@ def read_torch_file(path: Path | str) -> Any:
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if PurePosixPath(name).name == "data.pkl"]
         if len(names) != 1:
-            raise ValueError(
-                f"{path} is a zip archive with {len(names)} files data.pkl; a checkpoint has one."
-            )
+            raise ValueError(f"{path} is a zip archive with {len(names)} files data.pkl; a checkpoint has one.")
         with archive.open(names[0]) as file:
             return _Reader(file, archive, str(PurePosixPath(names[0]).parent)).load()
 
@@ -125,7 +123,5 @@ class _Reader(pickle.Unpickler):
         step = flat.itemsize
         view = np.lib.stride_tricks.as_strided(flat, shape, [stride * step for stride in strides])
         if view.size and sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) >= flat.size:
-            raise ValueError(
-                f"a tensor of shape {shape} reaches beyond its {flat.size} numbers; broken file."
-            )
+            raise ValueError(f"a tensor of shape {shape} reaches beyond its {flat.size} numbers; broken file.")
         return view.copy()

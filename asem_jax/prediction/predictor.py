@@ -22,7 +22,7 @@ import numpy.typing as npt
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from asem_jax.devices import make_local_mesh
-from asem_jax.models.model import Model, Params, scale_raw
+from asem_jax.models.model import Model, Params, apply, scale_raw
 from asem_jax.models.unet import UNet
 from asem_jax.prediction.planner import Plan, choose_write_shape, plan_sweep
 from asem_jax.progress import progress
@@ -35,6 +35,7 @@ from asem_jax.volumes.volume import Volume, create_volume
 
 BATCHES_AHEAD = 2  # batches of tiles that are read while one is computed
 DEFAULT_MEMORY_BYTES = 4e9  # for activations, where the device does not say how much it has
+_VOLUMES = ("probability", "segmentation")
 VOXEL_SIZE_TOLERANCE = 0.01  # relative difference of voxel sizes that a model is not refused for
 
 Read = Callable[[Box], npt.NDArray[np.generic]]
@@ -112,12 +113,17 @@ def predict_volume(
     box = raw.box if box is None else box
     _check_raw(model, raw, box)
     plan = make_plan(model, box, write_shape)
+    path = Path(address) / "ledger.jsonl"
+    if not all(Path(folder, name).exists() for folder in _folders(model, address) for name in _VOLUMES):
+        path.unlink(missing_ok=True)  # what it speaks of is gone
+    ledger = Ledger(path, _fingerprint(model, raw, plan))
     results = _create_results(model, raw, address, plan)
-    with Ledger(Path(address) / "ledger.jsonl", _fingerprint(model, raw, plan)) as ledger:
+    if not ledger.is_complete:
         _sweep(model, raw, plan, results, ledger)
-    for prediction in results.values():
-        write_pyramid(prediction.probability, labels=False)
-        write_pyramid(prediction.segmentation, labels=True)
+        for prediction in results.values():
+            write_pyramid(prediction.probability, labels=False)
+            write_pyramid(prediction.segmentation, labels=True)
+        ledger.mark_complete()
     return results
 
 
@@ -230,7 +236,7 @@ def _tile_program(
     kept = Box.of_shape(write_shape, lead).slices
 
     def predict_tile(params: Params, tile: jax.Array) -> jax.Array:
-        logits = network.apply({"params": params}, scale_raw(tile)[None, ..., None])
+        logits = apply(network, params, scale_raw(tile)[None, ..., None])
         return finish(logits[0][kept])
 
     def predict_on_device(params: Params, tiles: jax.Array) -> jax.Array:
@@ -238,9 +244,7 @@ def _tile_program(
 
     everywhere, split = PartitionSpec(), PartitionSpec(mesh.axis_names[0])
     return jax.jit(
-        jax.shard_map(
-            predict_on_device, mesh=mesh, in_specs=(everywhere, split), out_specs=split, check_vma=False
-        )
+        jax.shard_map(predict_on_device, mesh=mesh, in_specs=(everywhere, split), out_specs=split, check_vma=False)
     )
 
 
@@ -278,17 +282,19 @@ def _create_results(model: Model, raw: Volume, address: str, plan: Plan) -> dict
             attributes=provenance,
         )
 
-    organelles = model.card.organelles
-    folders = [address if len(organelles) == 1 else f"{address}/{organelle}" for organelle in organelles]
     return {
-        organelle: Prediction(create(folder, "probability"), create(folder, "segmentation"))
-        for organelle, folder in zip(organelles, folders, strict=True)
+        organelle: Prediction(*(create(folder, name) for name in _VOLUMES))
+        for organelle, folder in zip(model.card.organelles, _folders(model, address), strict=True)
     }
 
 
-def _start_writes(
-    results: Mapping[str, Prediction], box: Box, values: npt.NDArray[np.generic]
-) -> list[Pending[None]]:
+def _folders(model: Model, address: str) -> list[str]:
+    """Returns where each organelle's volumes lie: in `address` itself if there is only one organelle."""
+    organelles = model.card.organelles
+    return [address] if len(organelles) == 1 else [f"{address}/{organelle}" for organelle in organelles]
+
+
+def _start_writes(results: Mapping[str, Prediction], box: Box, values: npt.NDArray[np.generic]) -> list[Pending[None]]:
     """Starts to write what `organelle_bytes` gave for `box` (voxels of the results)."""
     likeliest = values[..., -1]
     writes = []

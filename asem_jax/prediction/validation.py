@@ -85,15 +85,11 @@ def validate(
     return Validation(mean_loss, {organelle: Scores.of(sums) for organelle, sums in counts.items()})
 
 
-def _exclusion_zones(
-    region: TrainingRegion, box: Box, *, inwards: int, outwards: int
-) -> list[npt.NDArray[np.bool_]]:
+def _exclusion_zones(region: TrainingRegion, box: Box, *, inwards: int, outwards: int) -> list[npt.NDArray[np.bool_]]:
     """Returns the exclusion zone of each organelle in `box`, as the labels around the box make it."""
     wide = box.grow(max(inwards, outwards)).intersect(region.labelled)
     inside = box.shift([-a for a in wide.start]).slices
-    zones = [
-        exclusion_zone(labels, inwards=inwards, outwards=outwards) for labels in region.read_labels(wide)
-    ]
+    zones = [exclusion_zone(labels, inwards=inwards, outwards=outwards) for labels in region.read_labels(wide)]
     return [zone[inside] for zone in zones]
 
 

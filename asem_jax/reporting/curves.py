@@ -80,9 +80,7 @@ def draw_sweep(sweep: Mapping[str, Sequence[float | None]], threshold: float) ->
     with matplotlib.rc_context(_RC):
         figure = Figure(figsize=(5.6, 3.2), layout="constrained")
         axes = figure.subplots()
-        for number, (key, name) in enumerate(
-            (("f1", "F1"), ("precision", "precision"), ("recall", "recall"))
-        ):
+        for number, (key, name) in enumerate((("f1", "F1"), ("precision", "precision"), ("recall", "recall"))):
             values = [np.nan if value is None else value for value in sweep[key]]
             thresholds = [float(t or 0) for t in sweep["threshold"]]
             axes.plot(thresholds, values, _STYLES[number], color=COLOURS[number], label=name)

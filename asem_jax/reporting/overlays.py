@@ -178,9 +178,7 @@ def _pictures(plane: Plane) -> list[Any]:
     return [raw, outlined(plane.labels, THERE), outlined(plane.segmentation, FOUND), errors]
 
 
-def _draw_outline(
-    axes: Axes, mask: npt.NDArray[np.bool_], colour: str, pixel_nm: tuple[float, float]
-) -> None:
+def _draw_outline(axes: Axes, mask: npt.NDArray[np.bool_], colour: str, pixel_nm: tuple[float, float]) -> None:
     """Draws the border of `mask` as a line; an object cut by the picture stays open there."""
     if min(mask.shape) < 2 or mask.all() or not mask.any():
         return

@@ -82,15 +82,11 @@ def paragraph(text: str, kind: str = "") -> str:
 
 def headline(numbers: Sequence[tuple[str, str]]) -> str:
     """Returns the few numbers that matter most, large; pairs of number and what it is."""
-    boxes = "".join(
-        f"<div><b>{escape(number)}</b><span>{escape(text)}</span></div>" for number, text in numbers
-    )
+    boxes = "".join(f"<div><b>{escape(number)}</b><span>{escape(text)}</span></div>" for number, text in numbers)
     return f'<div class="headline">{boxes}</div>'
 
 
-def table(
-    head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers_from: int, strong: Sequence[int] = ()
-) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers_from: int, strong: Sequence[int] = ()) -> str:
     """Returns a table.
 
     Args:
@@ -110,17 +106,14 @@ def table(
 
     top = f"<thead><tr>{cells(head, 'th')}</tr></thead>" if head else ""
     body = "".join(
-        f"<tr{' class=strong' if number in strong else ''}>{cells(row, 'td')}</tr>"
-        for number, row in enumerate(rows)
+        f"<tr{' class=strong' if number in strong else ''}>{cells(row, 'td')}</tr>" for number, row in enumerate(rows)
     )
     return f'<div class="wide"><table>{top}<tbody>{body}</tbody></table></div>'
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> str:
     """Returns a table of names and values, for addresses and settings."""
-    rows = "".join(
-        f'<tr><th>{escape(name)}</th><td class="address">{escape(value)}</td></tr>' for name, value in pairs
-    )
+    rows = "".join(f'<tr><th>{escape(name)}</th><td class="address">{escape(value)}</td></tr>' for name, value in pairs)
     return f'<div class="wide"><table><tbody>{rows}</tbody></table></div>'
 
 

@@ -32,9 +32,7 @@ def scores_section(scores: Mapping[str, Any] | None) -> list[str]:
       scores: the content of scores.json; None if there is none.
     """
     if scores is None:
-        text = (
-            "This run has no scores.json: stage evaluate compares a segmentation with labels and writes it."
-        )
+        text = "This run has no scores.json: stage evaluate compares a segmentation with labels and writes it."
         return [page.heading("Scores"), page.paragraph(text, "missing")]
     inwards, outwards = scores["exclude_inwards"], scores["exclude_outwards"]
     text = (
@@ -205,9 +203,7 @@ def worst_blocks_section(
     found = [
         (region, box, counts)
         for region in regions
-        for box, counts in count_blocks(
-            segmentation, region.labels, box=region.box, block_shape=block_shape, **zone
-        )
+        for box, counts in count_blocks(segmentation, region.labels, box=region.box, block_shape=block_shape, **zone)
         if counts.num_errors
     ]
     worst = sorted(found, key=lambda entry: entry[2].num_errors, reverse=True)[:num_worst_blocks]
@@ -242,9 +238,7 @@ def _block_table(worst: Sequence[tuple[Region, Box, metrics.Counts]]) -> str:
     return page.table(head, rows, numbers_from=4)
 
 
-def _worst_z(
-    segmentation: Volume, region: Region, box: Box, *, exclude_inwards: int, exclude_outwards: int
-) -> int:
+def _worst_z(segmentation: Volume, region: Region, box: Box, *, exclude_inwards: int, exclude_outwards: int) -> int:
     """Returns z of the xy plane of a block that has most errors."""
     (block,) = scored_blocks(
         region.labels,

@@ -48,9 +48,7 @@ def exclusion_zone(
     """
     for name, thickness in (("inwards", inwards), ("outwards", outwards)):
         if thickness < 0:
-            raise ValueError(
-                f"{name}={thickness} is not a thickness; give voxels, 0 for no band on that side."
-            )
+            raise ValueError(f"{name}={thickness} is not a thickness; give voxels, 0 for no band on that side.")
     objects = np.asarray(labels) != 0
     background = ~objects
     if objects_end_at_border:
@@ -90,9 +88,7 @@ def grey_level(threshold: float) -> int:
       (128, 128, 0)
     """
     if not 0 <= threshold <= 1:
-        raise ValueError(
-            f"threshold={threshold} is not a probability; give a number from 0 to 1 (0.5 is usual)."
-        )
+        raise ValueError(f"threshold={threshold} is not a probability; give a number from 0 to 1 (0.5 is usual).")
     # level / 255 * 255 may land just above level; a billionth of a grey value must not cost a whole one.
     return math.ceil(threshold * 255 - 1e-9)
 

@@ -99,9 +99,7 @@ class Cell:
             raise ValueError(f"voxel_size_nm={self.voxel_size_nm} has an empty side; give nm above 0, z y x.")
         negative = [name for name in _NOT_NEGATIVE if getattr(self, name) < 0]
         if negative:
-            raise ValueError(
-                f"{negative[0]}={getattr(self, negative[0])} is negative; give 0 (none) or more."
-            )
+            raise ValueError(f"{negative[0]}={getattr(self, negative[0])} is negative; give 0 (none) or more.")
         wall = WALL_MEMBRANES * self.membrane_nm
         if self.mitochondrion_radius_nm[0] <= wall:
             raise ValueError(

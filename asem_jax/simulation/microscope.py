@@ -75,15 +75,12 @@ def image(
 def axes_of(box: Box, voxel_size_nm: Float3) -> Axes:
     """Returns where the voxel centres of `box` lie in nm, one array per axis, z y x; voxel 0 is at 0 nm."""
     z, y, x = (
-        np.arange(a, b, dtype=np.float64) * size
-        for a, b, size in zip(box.start, box.stop, voxel_size_nm, strict=True)
+        np.arange(a, b, dtype=np.float64) * size for a, b, size in zip(box.start, box.stop, voxel_size_nm, strict=True)
     )
     return z, y, x
 
 
-def _drift(
-    microscope: Microscope, axes: Axes, seed: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def _drift(microscope: Microscope, axes: Axes, seed: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     pitch = (microscope.drift_nm, _ENDLESS_NM, _ENDLESS_NM)
     along = (axes[0], np.zeros(1), np.zeros(1))
     contrast = 1 + smooth_field(seed, Stream.CONTRAST, pitch, along) * np.float32(microscope.drift_contrast)

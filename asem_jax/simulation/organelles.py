@@ -35,9 +35,7 @@ def band(distance: Grey, middle_nm: float, thickness_nm: float, edge_nm: float) 
     return np.minimum(share, np.float32(thickness_nm / edge_nm))
 
 
-def draw_mitochondrion(
-    rng: np.random.Generator, centre_nm: npt.NDArray[np.float64], size: float, cell: Cell
-) -> Tube:
+def draw_mitochondrion(rng: np.random.Generator, centre_nm: npt.NDArray[np.float64], size: float, cell: Cell) -> Tube:
     """Returns a curved tube, branched in a share of the cases; `size`, 0..1, decides its length."""
     radius = _between(cell.mitochondrion_radius_nm, rng.random())
     length = _between(cell.mitochondrion_length_nm, size)
@@ -67,9 +65,7 @@ def draw_body(rng: np.random.Generator, centre_nm: npt.NDArray[np.float64], size
     return Tube(points, radii, np.array([[0, 1], [0, 2]]), along, _across(rng, direction), rng.random(4))
 
 
-def draw_vesicle(
-    rng: np.random.Generator, centre_nm: npt.NDArray[np.float64], size: float, cell: Cell
-) -> Tube:
+def draw_vesicle(rng: np.random.Generator, centre_nm: npt.NDArray[np.float64], size: float, cell: Cell) -> Tube:
     """Returns a small ball; `size`, 0..1, decides its radius."""
     radius = _between(cell.vesicle_radius_nm, size)
     points = np.stack([centre_nm, centre_nm])
@@ -114,9 +110,7 @@ def body_grey(cell: Cell, field: TubeField, grain: Grey, edge_nm: float) -> Grey
         layer = band(np.abs(fold) * np.float32(pitch / 2), 0.0, cell.membrane_nm, edge_nm)
         deep = coverage(field.distance + np.float32(3 * cell.membrane_nm), edge_nm)
         grey = _mix(grey, cell.membrane_grey, layer * deep * np.float32(0.8))
-    return _mix(
-        grey, cell.membrane_grey, band(field.distance, -cell.membrane_nm / 2, cell.membrane_nm, edge_nm)
-    )
+    return _mix(grey, cell.membrane_grey, band(field.distance, -cell.membrane_nm / 2, cell.membrane_nm, edge_nm))
 
 
 def vesicle_grey(cell: Cell, field: TubeField, grain: Grey, edge_nm: float) -> Grey:
@@ -126,9 +120,7 @@ def vesicle_grey(cell: Cell, field: TubeField, grain: Grey, edge_nm: float) -> G
     """
     inside = _between((cell.body_grey[0], cell.cytosol_grey + 10), field.tube.traits[0])
     grey = np.float32(inside) + grain * np.float32(cell.texture_grey)
-    return _mix(
-        grey, cell.membrane_grey, band(field.distance, -cell.membrane_nm / 2, cell.membrane_nm, edge_nm)
-    )
+    return _mix(grey, cell.membrane_grey, band(field.distance, -cell.membrane_nm / 2, cell.membrane_nm, edge_nm))
 
 
 def _cristae(cell: Cell, field: TubeField, grey: Grey, edge_nm: float, *, wall_nm: float) -> Grey:
@@ -145,9 +137,7 @@ def _cristae(cell: Cell, field: TubeField, grey: Grey, edge_nm: float, *, wall_n
     present *= coverage(field.distance - np.float32(wall_nm), edge_nm)
     thin = 0.7 * cell.membrane_nm
     lumen = np.float32(0.4 * cell.membrane_nm)
-    grey = _mix(
-        grey, cell.membrane_grey + 8, present * band(off_middle, float(lumen) + thin / 2, thin, edge_nm)
-    )
+    grey = _mix(grey, cell.membrane_grey + 8, present * band(off_middle, float(lumen) + thin / 2, thin, edge_nm))
     return _mix(
         grey,
         0.5 * (cell.cytosol_grey + cell.membrane_grey) + 20,

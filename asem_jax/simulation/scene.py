@@ -53,9 +53,7 @@ def simulate_block(cell: Cell, box: Box) -> Block:
     seen = box.grow(halo)
     grey, mitochondria = _paint(cell, seen.grow(_SLOPE_HALO))
     inner = seen.shift([_SLOPE_HALO - a for a in seen.start]).slices
-    raw = microscope.image(
-        cell.microscope, grey[inner], box, voxel_size_nm=cell.voxel_size_nm, seed=cell.seed
-    )
+    raw = microscope.image(cell.microscope, grey[inner], box, voxel_size_nm=cell.voxel_size_nm, seed=cell.seed)
     inner = box.shift([_SLOPE_HALO + h - a for a, h in zip(box.start, halo, strict=True)]).slices
     return Block(raw, {"mito": mitochondria[inner].astype(np.uint8)})
 

@@ -70,9 +70,7 @@ def generator(seed: int, stream: Stream, index: Sequence[int], rank: int = 0) ->
     return np.random.Generator(_philox(seed, stream, index, rank))
 
 
-def random_words(
-    seed: int, stream: Stream, box: Box, tile_shape: Int3 = _FIELD_TILE
-) -> npt.NDArray[np.uint64]:
+def random_words(seed: int, stream: Stream, box: Box, tile_shape: Int3 = _FIELD_TILE) -> npt.NDArray[np.uint64]:
     """Returns 64 random bits for each integer address of `box`, shape z y x.
 
     Args:
@@ -98,11 +96,7 @@ def voxel_noise(seed: int, stream: Stream, box: Box) -> npt.NDArray[np.float32]:
     A sum of four uniform 16-bit numbers: one word per voxel, and no tail that 8 bits would show.
     """
     words = random_words(seed, stream, box, _VOXEL_TILE)
-    parts = (
-        words.view(np.uint16).reshape((*box.shape, 4))
-        if box.num_voxels
-        else np.zeros((*box.shape, 4), np.uint16)
-    )
+    parts = words.view(np.uint16).reshape((*box.shape, 4)) if box.num_voxels else np.zeros((*box.shape, 4), np.uint16)
     total = parts[..., 0].astype(np.float32)
     for part in range(1, 4):
         total += parts[..., part]
@@ -127,9 +121,7 @@ def smooth_field(seed: int, stream: Stream, pitch_nm: Float3, axes: Axes) -> npt
     start = [int(nodes[0]) - 1 for nodes, _ in places]
     stop = [int(nodes[-1]) + 2 for nodes, _ in places]
     words = random_words(seed, stream, Box(int3(start, "start"), int3(stop, "stop")))
-    field = (words >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-23 * _NODE_SCALE) - np.float32(
-        _NODE_SCALE
-    )
+    field = (words >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-23 * _NODE_SCALE) - np.float32(_NODE_SCALE)
     # x first, while the array is small; z last, plane by plane, where rows lie side by side in memory.
     for axis in (2, 1, 0):
         nodes, weights = places[axis]
@@ -138,9 +130,7 @@ def smooth_field(seed: int, stream: Stream, pitch_nm: Float3, axes: Axes) -> npt
     return np.ascontiguousarray(field)
 
 
-def _spline(
-    axis: npt.NDArray[np.float64], pitch: float
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+def _spline(axis: npt.NDArray[np.float64], pitch: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     place = axis / pitch
     nodes = np.floor(place + 0.5).astype(np.int64)
     u = place - nodes

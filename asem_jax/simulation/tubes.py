@@ -139,9 +139,7 @@ def _link_field(
     return distance, np.float32(from_start) + share * np.float32(to_stop - from_start), aside
 
 
-def _dot(
-    parts: Sequence[npt.NDArray[np.float32]], vector: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float32]:
+def _dot(parts: Sequence[npt.NDArray[np.float32]], vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     """Returns the product with a vector; spelled out, as a library's sum may depend on the block's shape."""
     z, y, x = (part * np.float32(v) for part, v in zip(parts, vector, strict=True))
     return z + y + x

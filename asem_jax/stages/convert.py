@@ -99,8 +99,9 @@ def export_volume(volume: Volume, name: str, target: str, workdir: Path, num_thr
     settings = {"source": volume.address, "target": target, "shape": volume.shape}
     ledger = _ledger(workdir, name, target, settings)
     if ledger.is_complete:
-        logger.info("%s is exported already; nothing to do", target)
-        return
+        # The volume may have been written anew since, and an export is quick: it is made again.
+        _ledger_path(workdir, name).unlink()
+        ledger = _ledger(workdir, name, target, settings)
     if target.endswith("/"):
         write_sections(volume, target, ledger=ledger, num_threads=num_threads)
     else:

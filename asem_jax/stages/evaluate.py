@@ -1,6 +1,6 @@
 """Stage `evaluate`: a segmentation against labels, with the best threshold on grey values beside it.
 
-    python -m asem_jax.main --config configs/evaluate_mito.py --workdir runs/mito
+    python -m asem_jax.main --config configs/quickstart.py --workdir runs/quickstart
 
 Writes `scores.json` into the run folder and logs a table. Every region is scored twice, on all voxels and
 outside the exclusion zone. It is cheap next to a prediction, so it always scores anew and never shows older
@@ -41,9 +41,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     baseline = None
     if config.baseline_sigmas:
         raw = open_volume(config.raw)
-        baseline = score_baseline(
-            raw, regions, zones, sigmas=config.baseline_sigmas, block_shape=config.block_shape
-        )
+        baseline = score_baseline(raw, regions, zones, sigmas=config.baseline_sigmas, block_shape=config.block_shape)
     result = {
         "segmentation": config.segmentation,
         "exclude_inwards": config.exclude_inwards,
@@ -86,12 +84,8 @@ def score_regions(
 
 def _summary(counts: dict[str, dict[str, Counts]], zones: dict[str, tuple[int, int]]) -> dict[str, Any]:
     """Returns the scores that the counts of each region make, and those of the summed counts."""
-    regions = {
-        name: {zone: Scores.of(c).as_json() for zone, c in both.items()} for name, both in counts.items()
-    }
-    total = {
-        zone: Scores.of(sum((both[zone] for both in counts.values()), Counts())).as_json() for zone in zones
-    }
+    regions = {name: {zone: Scores.of(c).as_json() for zone, c in both.items()} for name, both in counts.items()}
+    total = {zone: Scores.of(sum((both[zone] for both in counts.values()), Counts())).as_json() for zone in zones}
     return {"regions": regions, "total": total}
 
 

@@ -1,6 +1,6 @@
 """Stage `postprocess`: probabilities become a segmentation.
 
-    python -m asem_jax.main --config configs/postprocess_mito.py --workdir runs/mito
+    python -m asem_jax.main --config configs/quickstart.py --workdir runs/quickstart
 
 Resamples the probability if asked, chooses the threshold on regions if none is given, writes `segmentation`
 (uint8, 0 or 1, with a pyramid) into `target` block by block, and `postprocess.json` into the run folder. Run
@@ -85,9 +85,7 @@ def resample_probability(
         return probability
     job = {"probability": probability.address, "address": address, "voxel_size_nm": wanted, **storage}
     ledger = Ledger(ledger_path, _without_speed(job))
-    finer = resample_volume(
-        probability, address, voxel_size_nm=wanted, labels=False, ledger=ledger, **storage
-    )
+    finer = resample_volume(probability, address, voxel_size_nm=wanted, labels=False, ledger=ledger, **storage)
     _finish(finer, ledger, labels=False)
     return finer
 
@@ -214,9 +212,7 @@ def _check(probability: Volume, threshold: float | None, regions: Sequence[Regio
             "region (best one that was not trained on), or give a threshold such as 0.5."
         )
     if threshold is not None and not 0 <= threshold <= 1:
-        raise ValueError(
-            f"postprocess.threshold={threshold} is not a probability; give 0 to 1, or None to choose."
-        )
+        raise ValueError(f"postprocess.threshold={threshold} is not a probability; give 0 to 1, or None to choose.")
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -24,9 +24,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
       ValueError: a volume does not fit the model, or was begun with other settings.
     """
     model = load_model(config.model)
-    logger.info(
-        "model %s: %s at %s nm", config.model, ", ".join(model.card.organelles), model.card.voxel_size_nm
-    )
+    logger.info("model %s: %s at %s nm", config.model, ", ".join(model.card.organelles), model.card.voxel_size_nm)
     volumes = {name: open_volume(section.raw) for name, section in config.volumes.items()}
     for name, raw in volumes.items():
         section = config.volumes[name]

@@ -1,6 +1,6 @@
 """Stage `report`: scores, curves and overlay pictures on one HTML page.
 
-    python -m asem_jax.main --config configs/report_mito.py --workdir runs/mito
+    python -m asem_jax.main --config configs/quickstart.py --workdir runs/quickstart
 
 Reads what the other stages left in the run folder (config.json, metrics.jsonl, postprocess.json,
 scores.json) and the volumes, and writes `report.html`: one file, no scripts, nothing loaded from elsewhere.
@@ -47,9 +47,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
             voxel_shift(volume, region.labels, region.box)
     zone = {"exclude_inwards": config.exclude_inwards, "exclude_outwards": config.exclude_outwards}
     parts = [
-        page.paragraph(
-            f"asem_jax {asem_jax.__version__}, JAX {version('jax')}, NumPy {np.__version__}", "lead"
-        ),
+        page.paragraph(f"asem_jax {asem_jax.__version__}, JAX {version('jax')}, NumPy {np.__version__}", "lead"),
         *sections.scores_section(_read_json(workdir / "scores.json")),
         *sections.overlay_section(
             raw,

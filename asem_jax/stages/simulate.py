@@ -1,6 +1,6 @@
 """Stage `simulate`: a FIB-SEM-like volume in which everything is known.
 
-    python -m asem_jax.main --config configs/simulate_cell.py --workdir runs/simulated
+    python -m asem_jax.main --config configs/simulate_tiff.py --workdir runs/simulated
 
 Writes `raw` (uint8) and `labels/mito` (uint8, 0 or 1), both with a pyramid, into the container, block by
 block. Run again it continues with the blocks that are missing, and does nothing when there are none.

@@ -42,24 +42,26 @@ def run(config: ConfigDict, workdir: Path) -> None:
       ValueError: the settings do not fit together, the volumes or the checkpoint there.
     """
     _check_intervals(config)
+    _output_shape(config)  # raises where input_shape does not fit the network
     regions = open_regions("regions", config.regions, config)
     validation_regions = open_regions("validation_regions", config.validation_regions, config)
     card = _make_card(config, regions)
-    recipe = _make_recipe(config, card)
     mesh = devices.make_mesh()
     _check_batch(config.batch_size, mesh.size)
-    state = _first_state(config, card, recipe)
     with Checkpoints(workdir) as checkpoints:
-        if checkpoints.latest_step is not None:
+        first_step = checkpoints.latest_step or 0
+        if first_step:
             _check_same_settings(checkpoints.read_config(), config)
-            state = checkpoints.restore(devices.replicate(mesh, state))
-        first_step = int(state.step)
         if first_step >= config.num_train_steps:
             logger.info("trained already: %d of %d steps", first_step, config.num_train_steps)
             return
+        recipe = _make_recipe(config, card)
+        state = devices.replicate(mesh, _first_state(config, card, recipe))
+        if first_step:
+            state = checkpoints.restore(state)
         with Logbook(workdir, first_step) if devices.is_speaker() else _Silence() as logbook:
             training = _Training(config, card, recipe, validation_regions, checkpoints, logbook)
-            training.run(devices.replicate(mesh, state), regions, mesh)
+            training.run(state, regions, mesh)
 
 
 @dataclass
@@ -162,7 +164,7 @@ class _Training:
         }
         known = [validation.f1 for validation in found.values() if not math.isnan(validation.f1)]
         score = sum(known) / len(known) if known else NOT_VALIDATED
-        values = {name: validation.as_json() for name, validation in found.items()}
+        values = {name.rpartition(".")[2]: validation.as_json() for name, validation in found.items()}
         self.logbook.write(step, {"validation": values, "f1": score if known else None})
         losses = sum(validation.loss for validation in found.values()) / len(found)
         logger.info("step %d: validation loss %.4f, F1 %.4f", step, losses, score)
@@ -258,9 +260,7 @@ def _make_card(config: ConfigDict, regions: Sequence[TrainingRegion]) -> ModelCa
         pool_factors=tuple(int3(factor, "network.pool_factors") for factor in network.pool_factors),
         compute_dtype=config.compute_dtype,
         polarity=config.polarity,
-        training_regions=tuple(
-            f"{region.raw.address} {region.box.start} to {region.box.stop}" for region in regions
-        ),
+        training_regions=tuple(f"{region.raw.address} {region.box.start} to {region.box.stop}" for region in regions),
         version=__version__,
     )
 

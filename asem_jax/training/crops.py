@@ -151,9 +151,7 @@ def read_crop(regions: Sequence[TrainingRegion], sampling: Sampling, index: int)
         foreground = float(((target > 0) & mask).mean())
         if foreground >= sampling.min_foreground or rng.random() >= sampling.reject_probability:
             break
-    raw_box = box.grow(
-        [(n - m) // 2 for n, m in zip(sampling.input_shape, sampling.output_shape, strict=True)]
-    )
+    raw_box = box.grow([(n - m) // 2 for n, m in zip(sampling.input_shape, sampling.output_shape, strict=True)])
     raw = read_reflected(region.raw, raw_box).astype(np.uint8, copy=False)
     return Crop(raw, target, mask, f"{region.name} {box.start} to {box.stop}")
 

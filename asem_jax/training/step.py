@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, PartitionSpec
 
-from asem_jax.models.model import Params, scale_raw
+from asem_jax.models.model import Params, apply, scale_raw
 from asem_jax.models.unet import UNet
 from asem_jax.training.augment import Augmentation, augment_geometry, augment_intensity
 from asem_jax.training.losses import balanced_cross_entropy
@@ -93,9 +93,7 @@ def make_optimizer(
     )
 
 
-def init_state(
-    network: UNet, optimizer: optax.GradientTransformation, input_shape: Int3, seed: int
-) -> TrainState:
+def init_state(network: UNet, optimizer: optax.GradientTransformation, input_shape: Int3, seed: int) -> TrainState:
     """Returns the state before the first update; parameters as the original initialises them.
 
     Args:
@@ -149,7 +147,7 @@ def batch_loss(params: Params, recipe: Recipe, batch: Mapping[str, jax.Array], k
         lambda crop: augment_crop(recipe.augmentation, *crop),
         (batch["raw"][..., 0], batch["target"], batch["mask"], keys),
     )
-    logits = recipe.network.apply({"params": params}, raw[..., None])
+    logits = apply(recipe.network, params, raw[..., None])
     loss_of_crop = partial(
         balanced_cross_entropy,
         min_fraction=recipe.min_fraction,

@@ -97,9 +97,7 @@ class Ledger:
         """Raises if the first line of the file names other settings."""
         there = self._parsed(line).get("settings")
         if not isinstance(there, dict):
-            raise ValueError(
-                f"{self.path} is no ledger (first line: {line[:80]!r}); remove it or use another path."
-            )
+            raise ValueError(f"{self.path} is no ledger (first line: {line[:80]!r}); remove it or use another path.")
         old, new = _flat(there), _flat(self.settings)
         names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
         if names:
@@ -113,9 +111,7 @@ class Ledger:
         """Returns the block that a line of the file marks."""
         value = self._parsed(line).get("finished")
         if not isinstance(value, int):
-            raise ValueError(
-                f"{self.path} has the line {line[:80]!r}, which marks no block; remove that line."
-            )
+            raise ValueError(f"{self.path} has the line {line[:80]!r}, which marks no block; remove that line.")
         return value
 
     def _parsed(self, line: str) -> dict[str, Any]:
@@ -163,18 +159,14 @@ def run_blocks(
         failures: list[BaseException] = []
         while True:
             room = 0 if failures else num_threads - len(running)
-            running |= {
-                pool.submit(function, block): (index, block) for index, block in islice(waiting, room)
-            }
+            running |= {pool.submit(function, block): (index, block) for index, block in islice(waiting, room)}
             if not running:
                 break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 index, block = running.pop(future)
                 error = future.exception()
                 if error is not None:
-                    failures.append(
-                        _named(error, f"{label}: block {index} of {len(blocks)}, {block}, failed")
-                    )
+                    failures.append(_named(error, f"{label}: block {index} of {len(blocks)}, {block}, failed"))
                     continue
                 if ledger is not None:
                     ledger.mark(index)

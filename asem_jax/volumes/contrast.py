@@ -35,9 +35,7 @@ def grey_range(blocks: Callable[[], Iterable[Block]], percentiles: Sequence[floa
     """
     lower, upper = percentiles
     if not 0 <= lower < upper <= 100:
-        raise ValueError(
-            f"percentiles={tuple(percentiles)} are not 0 <= lower < upper <= 100; e.g. (0.5, 99.5)."
-        )
+        raise ValueError(f"percentiles={tuple(percentiles)} are not 0 <= lower < upper <= 100; e.g. (0.5, 99.5).")
     first, step = _bins(blocks)
     counts = np.zeros(NUM_BINS, np.int64)
     for block in blocks():
@@ -90,9 +88,7 @@ def _bins(blocks: Callable[[], Iterable[Block]]) -> tuple[float, float]:
         if values.size:
             low, high = min(low, float(values.min())), max(high, float(values.max()))
     if not low <= high:
-        raise ValueError(
-            f"the volume has no finite grey value (lowest {low}, highest {high}); check the source."
-        )
+        raise ValueError(f"the volume has no finite grey value (lowest {low}, highest {high}); check the source.")
     return low, (high - low) / (NUM_BINS - 1) or 1.0
 
 

@@ -156,9 +156,7 @@ def write_stack(volume: Volume, path: str | Path) -> None:
     temporary.replace(path)
 
 
-def write_sections(
-    volume: Volume, folder: str | Path, *, ledger: Ledger | None = None, num_threads: int = 2
-) -> None:
+def write_sections(volume: Volume, folder: str | Path, *, ledger: Ledger | None = None, num_threads: int = 2) -> None:
     """Writes a volume as a folder of numbered TIFF files, one per section, with the voxel size in each.
 
     Memory: one slab of `volume.chunk_shape[0]` sections per thread.
@@ -231,8 +229,7 @@ def _listed_pages(tiff: tifffile.TiffFile, path: Path) -> list[Page]:
             )
     if len(series.pages) > len(tiff.pages):
         raise ValueError(
-            f"{path} is one of several files of an OME-TIFF with {len(series.pages)} pages; save it as one "
-            "file."
+            f"{path} is one of several files of an OME-TIFF with {len(series.pages)} pages; save it as one file."
         )
     return [Page(path, index) for index in range(len(tiff.pages))]
 
@@ -279,9 +276,7 @@ def _voxel_size(tiff: tifffile.TiffFile) -> Float3 | None:
     if not tiff.is_imagej or "XResolution" not in tags or "YResolution" not in tags:
         return None
     unit = int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else 1
-    return imagej_voxel_size(
-        tiff.imagej_metadata or {}, tags["YResolution"].value, tags["XResolution"].value, unit
-    )
+    return imagej_voxel_size(tiff.imagej_metadata or {}, tags["YResolution"].value, tags["XResolution"].value, unit)
 
 
 def _pixels(shape: Sequence[int], dtype: Any) -> str:

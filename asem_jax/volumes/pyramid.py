@@ -96,9 +96,7 @@ def halving(shape: Int3, voxel_size_nm: Float3) -> Int3:
     """
     divisible = [n > 1 for n in shape]
     shortest = min(size for size, can in zip(voxel_size_nm, divisible, strict=True) if can)
-    halved = [
-        can and size <= ANISOTROPY * shortest for size, can in zip(voxel_size_nm, divisible, strict=True)
-    ]
+    halved = [can and size <= ANISOTROPY * shortest for size, can in zip(voxel_size_nm, divisible, strict=True)]
     return int3([2 if half else 1 for half in halved], "factors")
 
 

@@ -42,9 +42,7 @@ def read_inside(volume: Volume, box: Box) -> tuple[npt.NDArray[np.generic], Box]
     return volume.read(needed), needed
 
 
-def reflect_block(
-    block: npt.NDArray[np.generic], filled: Box, box: Box, whole: Box
-) -> npt.NDArray[np.generic]:
+def reflect_block(block: npt.NDArray[np.generic], filled: Box, box: Box, whole: Box) -> npt.NDArray[np.generic]:
     """Returns the voxels of `box`, taken from a block that fills `filled`, reflected at the faces of `whole`.
 
     Args:

@@ -73,9 +73,7 @@ def _check_distinct(folder: Path, files: Sequence[Path], numbers: Sequence[Seque
     """Raises if two files, in order, have the same numbers in their names."""
     for i, number in enumerate(numbers[1:]):
         if number == numbers[i]:
-            raise ValueError(
-                f"{files[i].name} and {files[i + 1].name} in {folder} have the same number; remove one."
-            )
+            raise ValueError(f"{files[i].name} and {files[i + 1].name} in {folder} have the same number; remove one.")
 
 
 def _check_gapless(folder: Path, missing: Sequence[int]) -> None:

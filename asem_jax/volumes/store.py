@@ -70,9 +70,7 @@ class Pending(Generic[Result]):
 def chunk_shapes(store: ts.TensorStore) -> tuple[Int3, Int3]:
     """Returns what one file holds and what is compressed at once, voxels z y x; equal without shards."""
     layout = store.chunk_layout
-    file, chunk = (
-        [int(n or 1) for n in grid.shape or ()] for grid in (layout.write_chunk, layout.read_chunk)
-    )
+    file, chunk = ([int(n or 1) for n in grid.shape or ()] for grid in (layout.write_chunk, layout.read_chunk))
     return int3(file, "chunk_shape"), int3(chunk, "chunk_shape")
 
 

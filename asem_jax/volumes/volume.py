@@ -116,9 +116,7 @@ class Volume:
         """
         self._check_inside(box, "write")
         if not self.store.writable:
-            raise ValueError(
-                f"{self.address} is open for reading only; write into a volume of create_volume."
-            )
+            raise ValueError(f"{self.address} is open for reading only; write into a volume of create_volume.")
         if array.shape != box.shape or array.dtype != self.dtype:
             raise ValueError(
                 f"{self.address}: cannot write an array of shape {array.shape} and dtype {array.dtype} into "
@@ -256,9 +254,7 @@ def _open_incasem(address: str, level: int, missing_as_zero: bool) -> Volume:
         )
     if level != 0:
         raise ValueError(f"{address} has no level {level}; a plain array has only level 0.")
-    store = open_store(
-        folder, ngff.node_type(folder)[1], address, missing_as_zero=missing_as_zero, read_only=True
-    )
+    store = open_store(folder, ngff.node_type(folder)[1], address, missing_as_zero=missing_as_zero, read_only=True)
     size = float3(attributes["resolution"], f"{address} resolution")
     offset = float3(attributes.get("offset", (0, 0, 0)), f"{address} offset")
     return Volume(address, size, offset, store, 0, missing_as_zero)
@@ -282,9 +278,7 @@ def _no_image(address: str) -> Exception:
     near = difflib.get_close_matches(address, images, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]}? " if near else ""
     what = "is a folder without NGFF image metadata" if folder.is_dir() else "is not there"
-    return FileNotFoundError(
-        f"{address} {what}; {hint}{container} holds the images: {', '.join(images) or 'none'}."
-    )
+    return FileNotFoundError(f"{address} {what}; {hint}{container} holds the images: {', '.join(images) or 'none'}.")
 
 
 def _groups_above(folder: Path) -> list[Path]:
@@ -299,9 +293,7 @@ def _check_creation(address: str, wanted: Mapping[str, Any]) -> None:
     shape, chunk, shard = wanted["shape"], wanted["chunk_shape"], wanted["shard_shape"]
     size, zarr_format = wanted["voxel_size_nm"], wanted["zarr_format"]
     if not any(part.endswith(".zarr") for part in Path(address).parts):
-        raise ValueError(
-            f'address="{address}" names no container; one folder must end in .zarr: "cell.zarr/raw".'
-        )
+        raise ValueError(f'address="{address}" names no container; one folder must end in .zarr: "cell.zarr/raw".')
     if zarr_format not in ngff.NGFF_OF_ZARR:
         raise ValueError(f"zarr_format={zarr_format} is unknown; give 2 (OME-Zarr 0.4) or 3 (OME-Zarr 0.5).")
     if min(shape) < 1 or min(chunk) < 1:
@@ -311,13 +303,9 @@ def _check_creation(address: str, wanted: Mapping[str, Any]) -> None:
     if shard is None:
         return
     if zarr_format != 3:
-        raise ValueError(
-            f"{address}: shard_shape={shard} needs zarr_format=3; zarr 2 has no shards, give None."
-        )
+        raise ValueError(f"{address}: shard_shape={shard} needs zarr_format=3; zarr 2 has no shards, give None.")
     if min(shard) < 1 or any(s % c for s, c in zip(shard, chunk, strict=True)):
-        raise ValueError(
-            f"{address}: shard_shape={shard} is not a multiple of chunk_shape={chunk}; make it one."
-        )
+        raise ValueError(f"{address}: shard_shape={shard} is not a multiple of chunk_shape={chunk}; make it one.")
 
 
 def _check_same(wanted: dict[str, Any], there: Volume) -> None:
@@ -335,14 +323,11 @@ def _check_same(wanted: dict[str, Any], there: Volume) -> None:
         "attributes": there.attributes,
     }
     different = [
-        f"{name} is {found[name]}, asked for {value}"
-        for name, value in wanted.items()
-        if found[name] != value
+        f"{name} is {found[name]}, asked for {value}" for name, value in wanted.items() if found[name] != value
     ]
     if different:
         raise ValueError(
-            f"{there.address} exists already and differs: {'; '.join(different)}; "
-            "remove it or give another address."
+            f"{there.address} exists already and differs: {'; '.join(different)}; remove it or give another address."
         )
 
 

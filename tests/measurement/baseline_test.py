@@ -56,9 +56,7 @@ def test_baseline_beats_every_threshold_tried_by_hand(pair):
         *pair, box=pair[1].box, sigmas=sigmas, exclude_inwards=0, exclude_outwards=0, block_shape=(8, 22, 24)
     )
     scores = {
-        (sigma, polarity, t): metrics.f1(
-            metrics.count(grey <= t if polarity == "dark" else grey >= t, labels)
-        )
+        (sigma, polarity, t): metrics.f1(metrics.count(grey <= t if polarity == "dark" else grey >= t, labels))
         for sigma in sigmas
         for grey in [smoothed(pair[0], pair[0].box, sigma)]
         for polarity in ("dark", "bright")
@@ -72,9 +70,7 @@ def test_baseline_beats_every_threshold_tried_by_hand(pair):
 
 def test_baseline_of_two_regions_is_chosen_on_both(pair):
     boxes = [Box((0, 0, 0), (10, 22, 24)), Box((10, 0, 0), (20, 22, 24))]
-    parts = [
-        sweep_grey_values(*pair, box=box, sigma=1, exclude_inwards=1, exclude_outwards=1) for box in boxes
-    ]
+    parts = [sweep_grey_values(*pair, box=box, sigma=1, exclude_inwards=1, exclude_outwards=1) for box in boxes]
     best = best_baseline({1.0: parts[0] + parts[1]})
     counts = [baseline_counts(part, best.polarity, best.threshold) for part in parts]
     assert counts[0] + counts[1] == best.scores.counts

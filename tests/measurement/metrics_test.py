@@ -77,10 +77,7 @@ def test_histogram_counts_are_those_of_the_thresholded_array(seed):
 def test_histograms_of_parts_add_up_to_the_whole():
     grey, labels, mask = _block(5)
     parts = [ProbabilityHistogram.of(grey[z], labels[z], mask[z]) for z in range(len(grey))]
-    assert (
-        sum(parts, ProbabilityHistogram.empty()).counts()
-        == ProbabilityHistogram.of(grey, labels, mask).counts()
-    )
+    assert sum(parts, ProbabilityHistogram.empty()).counts() == ProbabilityHistogram.of(grey, labels, mask).counts()
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -107,9 +104,7 @@ def test_thresholded_scores_equal_the_authors(cases_dir, name):
             np.testing.assert_allclose(got, _numbers(expected[f"{key}_thr{t}"]), rtol=0, atol=1e-9)
         if t < 0.8:
             pairs = [(metrics.precision(c), metrics.recall(c)) for c in counts]
-            np.testing.assert_allclose(
-                pairs, np.array(expected[f"precision_recall_thr{t}"]), rtol=0, atol=1e-9
-            )
+            np.testing.assert_allclose(pairs, np.array(expected[f"precision_recall_thr{t}"]), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -130,26 +125,20 @@ def test_histogram_gives_the_precision_recall_curve(cases_dir, name, index):
     # The case holds 257 values, multiples of 1/256; only its last threshold, 1, has no level of its own.
     grey = np.minimum(256 * probability[index], 255).astype(np.uint8)
     seen = ProbabilityHistogram.of(grey, target == index)
-    curve = {
-        part: arrays[f"{name}/pr_curve/class{index}/{part}"] for part in ("thresholds", "precision", "recall")
-    }
+    curve = {part: arrays[f"{name}/pr_curve/class{index}/{part}"] for part in ("thresholds", "precision", "recall")}
     # The authors put one threshold more in front, scikit-learn one precision and recall more at the end.
     points = zip(curve["thresholds"][1:], curve["precision"][:-1], curve["recall"][:-1], strict=True)
     checked = 0
     for t, precision, recall in points:
         if t < 1:
             counts = seen.counts_at(round(256 * t))
-            assert (metrics.precision(counts), metrics.recall(counts)) == pytest.approx(
-                (precision, recall), abs=1e-9
-            )
+            assert (metrics.precision(counts), metrics.recall(counts)) == pytest.approx((precision, recall), abs=1e-9)
             checked += 1
     assert checked > 200
 
 
 def test_arrays_of_different_shapes_are_refused():
-    with pytest.raises(
-        ValueError, match=r"\[\(2,\), \(3,\)\] cannot be compared; read all from the same box"
-    ):
+    with pytest.raises(ValueError, match=r"\[\(2,\), \(3,\)\] cannot be compared; read all from the same box"):
         count(np.zeros(2), np.zeros(3))
     with pytest.raises(ValueError, match="cannot be compared"):
         ProbabilityHistogram.of(np.zeros(2, np.uint8), np.zeros(2), np.zeros(1))
@@ -161,9 +150,7 @@ def test_histogram_refuses_floats():
 
 
 def test_best_threshold_needs_foreground():
-    with pytest.raises(
-        ValueError, match=r"none of 3 voxels is foreground .* choose the threshold on a region"
-    ):
+    with pytest.raises(ValueError, match=r"none of 3 voxels is foreground .* choose the threshold on a region"):
         ProbabilityHistogram.of(np.zeros(3, np.uint8), np.zeros(3)).best_threshold()
 
 

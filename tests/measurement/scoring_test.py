@@ -53,9 +53,7 @@ def pair(tmp_path):
 def test_blocks_of_any_shape_give_the_counts_of_the_whole(pair, block_shape, inwards, outwards):
     segmentation, labels = (volume.read(volume.box) for volume in pair)
     used = ~exclusion_zone(labels, inwards=inwards, outwards=outwards)
-    scores = evaluate_volumes(
-        *pair, exclude_inwards=inwards, exclude_outwards=outwards, block_shape=block_shape
-    )
+    scores = evaluate_volumes(*pair, exclude_inwards=inwards, exclude_outwards=outwards, block_shape=block_shape)
     assert scores == Scores.of(metrics.count(segmentation, labels, used))
     assert 0 < scores.f1 < 1
 

@@ -35,9 +35,7 @@ def save(workdir: Path, scores: dict[int, float]) -> None:
     """Saves a checkpoint per step and score, in a run of its own."""
     with Checkpoints(workdir) as checkpoints:
         for step, score in scores.items():
-            checkpoints.save(
-                step, state_at(step), config={"seed": 1, "shape": (1, 2)}, card=CARD, score=score
-            )
+            checkpoints.save(step, state_at(step), config={"seed": 1, "shape": (1, 2)}, card=CARD, score=score)
 
 
 def assert_equal(a: Params, b: Params) -> None:

@@ -170,9 +170,7 @@ def test_one_exported_program_serves_several_platforms() -> None:
 def test_an_exported_program_may_leave_the_batch_open() -> None:
     x, kernel, bias = operands((2, 8, 7, 6, 3), 2)
     (b,) = export.symbolic_shape("b")
-    exported = export.export(jax.jit(convolve))(
-        jax.ShapeDtypeStruct((b, *x.shape[1:]), x.dtype), kernel, bias
-    )
+    exported = export.export(jax.jit(convolve))(jax.ShapeDtypeStruct((b, *x.shape[1:]), x.dtype), kernel, bias)
     np.testing.assert_allclose(exported.call(x, kernel, bias), convolve(x, kernel, bias), rtol=0, atol=1e-5)
 
 
@@ -207,9 +205,7 @@ def test_max_pool_equals_that_of_xla_with_its_gradient_where_nothing_ties() -> N
     x = operands((2, 4, 9, 6, 3), 1)[0]
     pooled, pull = jax.vjp(lambda x: max_pool(x, (1, 3, 2)), x)
     window = (1, 1, 3, 2, 1)
-    expected, expected_pull = jax.vjp(
-        lambda x: lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID"), x
-    )
+    expected, expected_pull = jax.vjp(lambda x: lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID"), x)
     np.testing.assert_array_equal(pooled, expected)
     np.testing.assert_array_equal(pull(pooled)[0], expected_pull(pooled)[0])
 

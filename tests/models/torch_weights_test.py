@@ -50,6 +50,4 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 
 def test_missing_tensors_are_named() -> None:
     with pytest.raises(ValueError, match=r"final_conv_pass\.conv_pass\.0\.bias.*not ASEM's network"):
-        params_from_state_dict(
-            {"unet.l_conv.0.conv_pass.0.weight": np.zeros((1, 1, 3, 3, 3))}, num_poolings=3
-        )
+        params_from_state_dict({"unet.l_conv.0.conv_pass.0.weight": np.zeros((1, 1, 3, 3, 3))}, num_poolings=3)

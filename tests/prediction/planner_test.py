@@ -57,7 +57,5 @@ def test_too_little_memory_is_said_before_anything_runs() -> None:
 
 
 def test_blocks_off_the_stride_are_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"write_shape=\(64, 63, 64\).*leaves seams; nearest: \(64, 64, 64\)"
-    ):
+    with pytest.raises(ValueError, match=r"write_shape=\(64, 63, 64\).*leaves seams; nearest: \(64, 64, 64\)"):
         plan_sweep(Box.of_shape((100, 100, 100)), POOLS, (64, 63, 64))

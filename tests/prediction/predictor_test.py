@@ -47,9 +47,7 @@ def test_a_block_in_memory_is_predicted_whole(model: Model, whole: npt.NDArray[n
 
 
 @pytest.mark.parametrize("write_shape", [(16, 16, 16), (30, 20, 12)])
-def test_tiled_equals_whole(
-    model: Model, whole: npt.NDArray[np.float32], write_shape: tuple[int, int, int]
-) -> None:
+def test_tiled_equals_whole(model: Model, whole: npt.NDArray[np.float32], write_shape: tuple[int, int, int]) -> None:
     np.testing.assert_allclose(tiled(model, write_shape), whole, atol=1e-5)
 
 
@@ -113,9 +111,7 @@ def test_an_interrupted_sweep_goes_on_and_ends_the_same(
     result = predict_volume(model, raw, broken_run, write_shape=(16, 16, 16))["mito"]
     assert 18 < len(read_blocks) < 18 + 7
     for name in ("probability", "segmentation"):
-        np.testing.assert_array_equal(
-            getattr(result, name).read(raw.box), getattr(expected, name).read(raw.box)
-        )
+        np.testing.assert_array_equal(getattr(result, name).read(raw.box), getattr(expected, name).read(raw.box))
 
 
 def test_a_sweep_with_other_parameters_is_not_mixed_in(tmp_path: Path, model: Model) -> None:

@@ -68,9 +68,7 @@ def test_validation_is_prediction_and_scoring(
     model: Model, probability: npt.NDArray[np.float32], volumes: dict[str, Volume], masked: bool
 ) -> None:
     mask = volumes["mask"] if masked else None
-    found = validate(
-        model, TrainingRegion("val", volumes["raw"], (volumes["labels/mito"],), mask, BOX), **SETTINGS
-    )
+    found = validate(model, TrainingRegion("val", volumes["raw"], (volumes["labels/mito"],), mask, BOX), **SETTINGS)
     labels, inside = LABELS[BOX.slices], probability[BOX.slices]
     used = mask.read(BOX) != 0 if mask else np.ones(labels.shape, bool)
     assert found.loss == pytest.approx(by_hand(inside, labels, used), abs=1e-5)
@@ -82,12 +80,10 @@ def test_validation_is_prediction_and_scoring(
     assert counts.true_positive == pytest.approx(expected.true_positive, abs=2)  # ties within rounding
     assert counts.false_positive == pytest.approx(expected.false_positive, abs=2)
     assert counts.false_negative == pytest.approx(expected.false_negative, abs=2)
-    assert 0 < counts.true_positive
+    assert counts.true_positive > 0
 
 
-def test_blocks_do_not_matter(
-    model: Model, volumes: dict[str, Volume], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_blocks_do_not_matter(model: Model, volumes: dict[str, Volume], monkeypatch: pytest.MonkeyPatch) -> None:
     region = TrainingRegion("val", volumes["raw"], (volumes["labels/mito"],), volumes["mask"], BOX)
     whole = validate(model, region, **SETTINGS)
     monkeypatch.setattr(validation, "make_plan", lambda m, box: predictor.make_plan(m, box, (8, 12, 16)))
@@ -97,9 +93,7 @@ def test_blocks_do_not_matter(
     assert tiled.f1 == pytest.approx(whole.f1, abs=1e-3)
 
 
-def test_what_the_mask_leaves_out_does_not_matter(
-    tmp_path: Path, model: Model, volumes: dict[str, Volume]
-) -> None:
+def test_what_the_mask_leaves_out_does_not_matter(tmp_path: Path, model: Model, volumes: dict[str, Volume]) -> None:
     labels = LABELS.copy()
     labels[:, :, :12] = 1 - labels[:, :, :12]
     other = write_volume(tmp_path / "cell.zarr/labels/mito", labels)
@@ -129,9 +123,7 @@ def test_every_organelle_is_scored_outside_its_own_zone(volumes: dict[str, Volum
     assert found.f1 == pytest.approx(np.mean([scores.f1 for scores in found.scores.values()]))
 
 
-def test_a_region_without_a_used_voxel_has_no_score(
-    tmp_path: Path, model: Model, volumes: dict[str, Volume]
-) -> None:
+def test_a_region_without_a_used_voxel_has_no_score(tmp_path: Path, model: Model, volumes: dict[str, Volume]) -> None:
     nothing = write_volume(tmp_path / "cell.zarr/mask", np.zeros(SHAPE, np.uint8))
     region = TrainingRegion("val", volumes["raw"], (volumes["labels/mito"],), nothing, BOX)
     found = validate(model, region, **SETTINGS)

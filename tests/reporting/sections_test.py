@@ -43,9 +43,7 @@ def test_total_stands_only_below_several_regions(regions, num_rows):
 def test_baseline_says_how_it_was_made(polarity, words):
     total = _scores([])["total"]
     choice = {"f1": 0.9, "sigma": 1.5, "threshold": 77, "polarity": polarity}
-    html = "".join(
-        sections.scores_section(_scores(["a"], {**choice, "regions": {"a": total}, "total": total}))
-    )
+    html = "".join(sections.scores_section(_scores(["a"], {**choice, "regions": {"a": total}, "total": total})))
     assert f"sigma 1.5 voxels, then grey values {words}" in html
     assert "best grey-value threshold" in html
 

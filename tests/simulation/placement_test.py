@@ -40,9 +40,7 @@ def test_who_survives_does_not_depend_on_who_is_asked_first():
     forwards = {index: survivors(CELL, 0, index) for index in indices}
     survivors.cache_clear()
     backwards = {index: survivors(CELL, 0, index) for index in reversed(indices)}
-    centres = [
-        {i: [tube.centre for tube in found] for i, found in one.items()} for one in (forwards, backwards)
-    ]
+    centres = [{i: [tube.centre for tube in found] for i, found in one.items()} for one in (forwards, backwards)]
     assert centres[0] == centres[1] and any(centres[0].values())
 
 

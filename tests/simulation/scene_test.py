@@ -57,9 +57,7 @@ def test_types():
 def test_labels_are_where_the_tubes_are():
     cell = mitochondria_only()
     block = simulate_block(cell, BOX)
-    grid = np.meshgrid(
-        *[np.arange(a, b) * 10.0 for a, b in zip(BOX.start, BOX.stop, strict=True)], indexing="ij"
-    )
+    grid = np.meshgrid(*[np.arange(a, b) * 10.0 for a, b in zip(BOX.start, BOX.stop, strict=True)], indexing="ij")
     places = np.stack(grid, -1)
     distance = np.full(BOX.shape, np.inf)
     for tube in tubes_near(cell, 0, BOX, 0.0):
@@ -90,9 +88,7 @@ def test_volumes_in_nm_do_not_depend_on_the_voxel_size():
 
 def test_objects_stay_in_place_when_the_voxel_size_changes():
     coarse = simulate_block(CELL, Box.of_shape((32, 48, 48))).labels["mito"]
-    fine = simulate_block(replace(CELL, voxel_size_nm=(5.0, 5.0, 5.0)), Box.of_shape((64, 96, 96))).labels[
-        "mito"
-    ]
+    fine = simulate_block(replace(CELL, voxel_size_nm=(5.0, 5.0, 5.0)), Box.of_shape((64, 96, 96))).labels["mito"]
     np.testing.assert_array_equal(fine[::2, ::2, ::2], coarse)
 
 

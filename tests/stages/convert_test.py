@@ -104,7 +104,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(tmp_path, monkeypatch):
     np.testing.assert_array_equal(volume.read(volume.box), to_uint8(array, array.min(), array.max()))
 
 
-def test_a_finished_run_does_nothing_and_a_removed_target_is_made_again(tmp_path, caplog):
+def test_a_finished_import_is_left_alone_and_an_export_follows_its_volume(tmp_path, caplog):
     stack(tmp_path / "in.tif")
     target = tmp_path / "cell.zarr/raw"
     settings = config(
@@ -112,12 +112,13 @@ def test_a_finished_run_does_nothing_and_a_removed_target_is_made_again(tmp_path
         {"out": {"source": str(target), "target": f"{tmp_path}/out.tif"}},
     )
     convert.run(settings, tmp_path)
-    (target / "0/0/0/0").write_bytes(b"untouched")
+    changed = open_volume(target)
+    changed.write(changed.box, np.full(changed.shape, 7, changed.dtype))
     caplog.set_level("INFO", logger="asem_jax")
     convert.run(settings, tmp_path)
-    assert (target / "0/0/0/0").read_bytes() == b"untouched"
+    assert (changed.read(changed.box) == 7).all()
     assert "is converted already; nothing to do" in caplog.text
-    assert "is exported already; nothing to do" in caplog.text
+    assert (open_stack(tmp_path / "out.tif").read(0, 1) == 7).all()
     target.rename(tmp_path / "elsewhere")
     (tmp_path / "out.tif").unlink()
     convert.run(settings, tmp_path)

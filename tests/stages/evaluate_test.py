@@ -73,9 +73,7 @@ def test_scores_are_those_of_the_counted_voxels(config, tmp_path, arrays):
 def test_baseline_is_chosen_on_all_regions_together(config, tmp_path):
     baseline = _scores(config, tmp_path)["baseline"]
     raw, labels = open_volume(config.raw), open_volume(f"{tmp_path}/cell.zarr/labels")
-    best = best_threshold_baseline(
-        raw, labels, box=labels.box, sigmas=(0, 1), exclude_inwards=1, exclude_outwards=1
-    )
+    best = best_threshold_baseline(raw, labels, box=labels.box, sigmas=(0, 1), exclude_inwards=1, exclude_outwards=1)
     assert (baseline["f1"], baseline["sigma"]) == (best.scores.f1, best.sigma)
     assert (baseline["threshold"], baseline["polarity"]) == (best.threshold, "bright")
     assert baseline["total"]["outside_exclusion_zone"]["counts"] == best.scores.as_json()["counts"]

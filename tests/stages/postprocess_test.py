@@ -179,7 +179,5 @@ def test_threshold_that_cannot_be_known_is_refused_before_any_work(config, tmp_p
 def test_probability_of_another_type_is_refused(config, tmp_path, probability):
     config.probability = f"{tmp_path}/cell.zarr/float"
     _write(config.probability, probability.astype(np.float32))
-    with pytest.raises(
-        ValueError, match=r"float has dtype float32, not uint8 with 255 = 1; give what stage predict"
-    ):
+    with pytest.raises(ValueError, match=r"float has dtype float32, not uint8 with 255 = 1; give what stage predict"):
         postprocess.run(config, tmp_path)

@@ -1,4 +1,4 @@
-"""The stage predicts the volumes that its section names, goes on after a stop, and refuses what does not fit."""
+"""The stage predicts the volumes that its section names, goes on after a stop, refuses what does not fit."""
 
 import shutil
 from pathlib import Path
@@ -86,7 +86,7 @@ def test_what_is_not_there_is_named_before_work(section: ConfigDict, tmp_path: P
         stage.run(section, tmp_path)
     assert not Path(section.volumes.cell.target).exists()
     section.model = str(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match="neither a run folder .* give the --workdir of a training"):
+    with pytest.raises(FileNotFoundError, match=r"neither a run folder .* give the --workdir of a training"):
         stage.run(section, tmp_path)
 
 

@@ -60,9 +60,7 @@ def test_it_goes_on_where_it_was_stopped_and_then_does_nothing(tmp_path, monkeyp
     with pytest.raises(RuntimeError, match="stopped"):
         simulate.run(config, tmp_path)
     again = []
-    monkeypatch.setattr(
-        simulate, "simulate_block", lambda c, box: again.append(box) or simulate_block(c, box)
-    )
+    monkeypatch.setattr(simulate, "simulate_block", lambda c, box: again.append(box) or simulate_block(c, box))
     simulate.run(config, tmp_path)
     assert len(again) == 4 and not set(again) & set(made)
     raw = open_volume(f"{config.container}/raw")

@@ -62,6 +62,4 @@ def test_intensity_is_clipped() -> None:
 
 def test_no_intensity_change_is_none() -> None:
     raw = jax.random.uniform(jax.random.key(0), (3, 3, 3), minval=-1.0)
-    np.testing.assert_allclose(
-        augment_intensity(raw, jax.random.key(1), scale=0.0, shift=0.0), raw, atol=1e-6
-    )
+    np.testing.assert_allclose(augment_intensity(raw, jax.random.key(1), scale=0.0, shift=0.0), raw, atol=1e-6)

@@ -44,9 +44,7 @@ def test_raw_and_target_of_a_crop_belong_together(volumes: tuple[Volume, Volume]
     raw, labels = balls((40, 48, 50))
     for index in range(12):
         crop = read_crop([region], SAMPLING, index)
-        numbers = [
-            int(n) for n in crop.address.replace("(", " ").replace(")", " ").replace(",", " ").split()[1:4]
-        ]
+        numbers = [int(n) for n in crop.address.replace("(", " ").replace(")", " ").replace(",", " ").split()[1:4]]
         box = Box.of_shape((8, 8, 8), numbers)
         np.testing.assert_array_equal(crop.target, labels[box.slices])
         padded = np.pad(raw, 20, mode="reflect")

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-
 from asem_jax.training.logbook import Logbook
 
 

@@ -57,9 +57,7 @@ def test_two_classes_count_alike() -> None:
     logits = jnp.asarray(rng.normal(size=(5, 5, 5, 2)), jnp.float32)
     each = -jax.nn.log_softmax(logits)
     means = [float(each[..., k][target == k].mean()) for k in (0, 1)]
-    assert float(loss_of(logits, target, jnp.ones((5, 5, 5), bool))) == pytest.approx(
-        sum(means) / 2, rel=1e-6
-    )
+    assert float(loss_of(logits, target, jnp.ones((5, 5, 5), bool))) == pytest.approx(sum(means) / 2, rel=1e-6)
 
 
 def test_a_crop_with_nothing_to_learn_from_has_no_loss_and_no_gradient() -> None:
@@ -79,6 +77,4 @@ def test_what_a_masked_voxel_holds_does_not_matter() -> None:
 
 def loss_of(logits: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
     """Returns the loss with ASEM's settings."""
-    return balanced_cross_entropy(
-        logits, target, mask, min_fraction=0.01, max_fraction=0.99, class_weights=jnp.ones(2)
-    )
+    return balanced_cross_entropy(logits, target, mask, min_fraction=0.01, max_fraction=0.99, class_weights=jnp.ones(2))

@@ -47,9 +47,7 @@ def make_batch(size: int) -> dict[str, np.ndarray]:
 
 def run_steps(recipe: Recipe, num_devices: int, number: int = 2) -> tuple[TrainState, list[float]]:
     """Returns the state and the losses after some steps on the first devices."""
-    mesh = jax.make_mesh(
-        (num_devices,), ("data",), (jax.sharding.AxisType.Auto,), devices=jax.devices()[:num_devices]
-    )
+    mesh = jax.make_mesh((num_devices,), ("data",), (jax.sharding.AxisType.Auto,), devices=jax.devices()[:num_devices])
     update = parallel_train_step(recipe, mesh)
     state = init_state(recipe.network, recipe.optimizer, SHAPE, seed=0)
     state = jax.device_put(state, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
@@ -84,9 +82,7 @@ def test_the_gradient_is_the_mean_over_devices_not_the_sum() -> None:
     batch = jax.tree.map(jnp.asarray, make_batch(8))
     keys = jax.random.split(jax.random.key(0), 8)
     gradient = jax.jit(jax.grad(batch_loss), static_argnums=1)(before, recipe, batch, keys)
-    jax.tree.map(
-        lambda a, b, g: np.testing.assert_allclose(a - b, g, atol=1e-6), before, after.params, gradient
-    )
+    jax.tree.map(lambda a, b, g: np.testing.assert_allclose(a - b, g, atol=1e-6), before, after.params, gradient)
 
 
 def test_a_batch_of_masked_crops_changes_nothing() -> None:
@@ -129,6 +125,4 @@ def test_three_updates_equal_those_of_the_original(cases_dir: Path) -> None:
         losses.append(float(loss))
     np.testing.assert_allclose(losses, settings["loss_f64"], atol=1e-5)
     expected = params_from_state_dict(np.load(case / "weights_after3_f64.npz"), num_poolings=3)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=0.05 * rate), state.params, expected
-    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=0.05 * rate), state.params, expected)

@@ -29,9 +29,7 @@ def cells(array):
     return array.reshape(z, 2, y, 2, x, 2).transpose(0, 2, 4, 1, 3, 5).reshape(z, y, x, 8)
 
 
-@pytest.mark.parametrize(
-    "layout", [{}, {"zarr_format": 3}, {"zarr_format": 3, "shard_shape": (16, 16, 16)}], ids=str
-)
+@pytest.mark.parametrize("layout", [{}, {"zarr_format": 3}, {"zarr_format": 3, "shard_shape": (16, 16, 16)}], ids=str)
 def test_grey_levels_are_rounded_means_of_cells(tmp_path, layout):
     array = np.random.default_rng(0).integers(0, 256, (20, 24, 36)).astype(np.uint8)
     volume = volume_of(tmp_path / "cell.zarr/raw", array, **layout)
@@ -75,9 +73,7 @@ def test_a_cut_cell_is_the_mean_of_what_it_has(tmp_path):
 
 def test_a_coarse_axis_waits_until_voxels_are_isotropic(tmp_path):
     array = np.zeros((8, 32, 32), np.uint8)
-    write_pyramid(
-        volume_of(tmp_path / "cell.zarr/raw", array, voxel_size_nm=(16, 4, 4), chunk=4), labels=False
-    )
+    write_pyramid(volume_of(tmp_path / "cell.zarr/raw", array, voxel_size_nm=(16, 4, 4), chunk=4), labels=False)
     sizes = [open_volume(tmp_path / "cell.zarr/raw", level=n).voxel_size_nm for n in range(4)]
     assert sizes == [(16, 4, 4), (16, 8, 8), (16, 16, 16), (32, 32, 32)]
 

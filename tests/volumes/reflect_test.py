@@ -17,9 +17,7 @@ def test_indices_equal_a_reflecting_pad(size: int, start: int, stop: int) -> Non
     np.testing.assert_array_equal(reflected_indices(start, stop, size), padded[start + 20 : stop + 20])
 
 
-@pytest.mark.parametrize(
-    "box", [Box((1, 1, 1), (4, 5, 6)), Box((-3, -2, -9), (9, 9, 20)), Box((5, -1, 0), (12, 7, 2))]
-)
+@pytest.mark.parametrize("box", [Box((1, 1, 1), (4, 5, 6)), Box((-3, -2, -9), (9, 9, 20)), Box((5, -1, 0), (12, 7, 2))])
 def test_a_box_equals_that_of_the_padded_volume(tmp_path: Path, box: Box) -> None:
     array = np.random.default_rng(0).integers(0, 255, (6, 7, 8), np.uint8)
     expected = np.pad(array, 12, mode="reflect")[box.shift((12, 12, 12)).slices]

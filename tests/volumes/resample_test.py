@@ -86,9 +86,7 @@ def test_a_place_keeps_its_nanometres(tmp_path, size):
     array = np.broadcast_to(3 + 5.0 * np.arange(12, dtype=np.float32), (6, 6, 12)).copy()
     out = resampled(tmp_path, array, size)
     inner = out.read(Box((0, 0, 1), (1, 1, out.shape[2] - 1))).ravel()
-    places = [
-        nm_from_voxels((0, 0, x), out.voxel_size_nm, out.offset_nm)[2] for x in range(1, out.shape[2] - 1)
-    ]
+    places = [nm_from_voxels((0, 0, x), out.voxel_size_nm, out.offset_nm)[2] for x in range(1, out.shape[2] - 1)]
     np.testing.assert_allclose(inner, places, rtol=1e-6)
 
 

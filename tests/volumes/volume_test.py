@@ -212,9 +212,7 @@ def write_array(folder, shape=(4, 4, 4), attributes=None):
 
 
 def test_an_array_with_resolution_and_offset_opens_read_only(tmp_path):
-    write_array(
-        tmp_path / "cell.zarr/volumes/raw", (4, 3, 2), {"resolution": [5, 5, 6.5], "offset": [50, 0, 650]}
-    )
+    write_array(tmp_path / "cell.zarr/volumes/raw", (4, 3, 2), {"resolution": [5, 5, 6.5], "offset": [50, 0, 650]})
     volume = open_volume(tmp_path / "cell.zarr/volumes/raw")
     assert (volume.voxel_size_nm, volume.offset_nm) == ((5.0, 5.0, 6.5), (50.0, 0.0, 650.0))
     np.testing.assert_array_equal(volume.read(volume.box).ravel(), np.arange(24))

@@ -1,0 +1,65 @@
+"""Keeps the result of a run folder as JSON: scores, threshold, training time, versions, machine, date.
+
+    python -m benchmarks.record_run --workdir runs/quickstart --name quickstart
+
+writes benchmarks/results/quickstart.json.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import jax
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("asem_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorstore", "numpy")
+
+
+def main() -> None:
+    """Reads a run folder and writes the record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workdir", required=True, type=Path, help="run folder with a finished evaluation")
+    parser.add_argument("--name", required=True, help="of the record")
+    parser.add_argument("--note", default="", help="what else a reader has to know, e.g. the load of the machine")
+    options = parser.parse_args()
+    record = {
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, {jax.devices()[0].device_kind}",
+        "versions": {name: version(name) for name in PACKAGES},
+        "note": options.note,
+        "training": training(options.workdir / "metrics.jsonl"),
+        "threshold": read(options.workdir / "postprocess.json")["threshold"],
+        "scores": read(options.workdir / "scores.json"),
+        "config": read(options.workdir / "config.json"),
+    }
+    path = RESULTS / f"{options.name}.json"
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    print(f"{path} is written")
+
+
+def training(path: Path) -> dict[str, Any]:
+    """Returns steps, duration and the last validation of a training record."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    steps = [line for line in lines if "time" in line]
+    spent_s = sum((b["step"] - a["step"]) / b["steps_per_s"] for a, b in pairwise(steps))
+    return {
+        "num_steps": steps[-1]["step"],
+        "minutes_after_first_record": round(spent_s / 60, 1),
+        "validation": [line for line in lines if "validation" in line],
+    }
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Returns the content of a JSON file of the run folder."""
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+if __name__ == "__main__":
+    main()
