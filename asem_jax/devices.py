@@ -78,6 +78,11 @@ def is_speaker() -> bool:
     return jax.process_index() == 0
 
 
+def num_processes() -> int:
+    """Returns how many processes the job has."""
+    return jax.process_count()
+
+
 def describe() -> str:
     """Returns what the job runs on, for a log line."""
     kinds = sorted({device.device_kind for device in jax.devices()})

@@ -119,6 +119,7 @@ def _run(config: ConfigDict, workdir: Path, *, source: str, debug: bool) -> int:
         devices.join_processes()
         _introduce(config, workdir, source)
         names = experiment.stages(config)
+        _check_processes(names, devices.num_processes())
         for number, stage in enumerate(names, 1):
             logger.info("stage %s (%d of %d)", stage, number, len(names))
             _stage(stage)(experiment.section(config, stage, workdir), workdir)
@@ -129,6 +130,16 @@ def _run(config: ConfigDict, workdir: Path, *, source: str, debug: bool) -> int:
         return 1
     logger.info("finished in %s; results are in %s", _duration(time.monotonic() - begin), workdir)
     return 0
+
+
+def _check_processes(names: Sequence[str], num_processes: int) -> None:
+    """Raises if a job of several processes has stages that do not share their work."""
+    alone = [name for name in names if name != "train"]
+    if num_processes > 1 and alone:
+        raise ValueError(
+            f"{num_processes} processes would all do the stages {', '.join(alone)}; only train shares its work: "
+            "name stage train in this job, and run the others as one process before and after it."
+        )
 
 
 def _introduce(config: ConfigDict, workdir: Path, source: str) -> None:

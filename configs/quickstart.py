@@ -16,8 +16,9 @@ PREDICTION = "{workdir}/cell.zarr/predictions/mito"
 
 
 def get_config() -> ConfigDict:
-    """Returns the config; y 0-191 is trained on, y 224-287 is scored, between them lies the network's context."""
+    """Returns the config; y 0-191 is trained on, 192-223 validates and sets the threshold, 224-287 is scored."""
     held_out = {"labels": f"{CELL}/labels/mito", "start": (0, 224, 0), "stop": (128, 288, 256)}
+    strip = {"labels": f"{CELL}/labels/mito", "start": (0, 192, 0), "stop": (128, 224, 256)}
     exclusion_zone = {"exclude_inwards": 4, "exclude_outwards": 4}  # voxels
     return ConfigDict(
         {
@@ -33,8 +34,8 @@ def get_config() -> ConfigDict:
                 "probability": f"{PREDICTION}/probability",
                 "target": f"{PREDICTION}/thresholded",
                 "voxel_size_nm": None,
-                "threshold": 0.5,
-                "threshold_regions": {"held_out": held_out},
+                "threshold": None,
+                "threshold_regions": {"strip": strip},
                 "chunk_shape": (64, 64, 64),
                 "shard_shape": None,
                 "zarr_format": 2,
@@ -65,7 +66,7 @@ def get_config() -> ConfigDict:
 
 
 def simulate() -> dict[str, object]:
-    """Returns the simulated cell: mitochondria among membranes and look-alikes of the same grey values."""
+    """Returns the simulated cell: mitochondria among membranes, vesicles, look-alikes and dark cytosol."""
     return {
         "container": CELL,
         "shape": (128, 288, 256),
@@ -80,14 +81,14 @@ def simulate() -> dict[str, object]:
             "mitochondrion_length_nm": (300.0, 1100.0),
             "branched_share": 0.25,
             "cristae_spacing_nm": (75.0, 120.0),
-            "bodies_per_um3": 14.0,
+            "bodies_per_um3": 6.0,
             "body_radius_nm": (70.0, 210.0),
-            "matrix_grey": (95.0, 135.0),
-            "body_grey": (95.0, 175.0),
+            "matrix_grey": (95.0, 130.0),
+            "body_grey": (120.0, 185.0),
             "vesicles_per_um3": 40.0,
             "vesicle_radius_nm": (25.0, 45.0),
             "process_nm": 400.0,
-            "process_tone_grey": (-32.0, 12.0),
+            "process_tone_grey": (-45.0, 10.0),
             "er_nm": 260.0,
             "membrane_nm": 20.0,
             "membrane_grey": 78.0,
@@ -115,13 +116,13 @@ def train() -> dict[str, object]:
         "voxel_size_nm": VOXEL_SIZE_NM,
         "polarity": "membranes dark, cytosol bright",
         "regions": {"cell": {**volumes, "start": (0, 0, 0), "stop": (128, 192, 256)}},
-        "validation_regions": {"part": {**volumes, "start": (32, 224, 64), "stop": (96, 288, 192)}},
+        "validation_regions": {"strip": {**volumes, "start": (0, 192, 0), "stop": (128, 224, 256)}},
         "network": {"num_maps": 12, "map_growth": 2, "pool_factors": ((2, 2, 2), (2, 2, 2))},
         "kernel_gain": math.sqrt(6),
         "compute_dtype": "float32",
         "input_shape": (84, 84, 84),
         "batch_size": 1,
-        "num_train_steps": 450,
+        "num_train_steps": 520,
         "learning_rate": 4e-4,
         "final_learning_rate": 1e-5,
         "weight_decay": 3e-5,
@@ -137,7 +138,7 @@ def train() -> dict[str, object]:
         "batches_ahead": 4,
         "reader_threads": 1,
         "log_every": 10,
-        "checkpoint_every": 50,
-        "validate_every": 150,
+        "checkpoint_every": 130,
+        "validate_every": 260,
         "init_from": None,
     }

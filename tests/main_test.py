@@ -185,3 +185,10 @@ def test_log_lines_are_short_and_name_only_what_is_not_normal():
     assert main._ShortLines().format(record).endswith("WARNING: slow: 3")
     record.levelno = logging.INFO
     assert "INFO" not in main._ShortLines().format(record)
+
+
+def test_several_processes_are_only_for_training() -> None:
+    main._check_processes(("train",), 4)
+    main._check_processes(("train", "predict"), 1)
+    with pytest.raises(ValueError, match=r"4 processes would all do the stages predict, .*name stage train"):
+        main._check_processes(("train", "predict", "report"), 4)

@@ -111,7 +111,7 @@ def predict_volume(
         prediction begun with other settings.
     """
     box = raw.box if box is None else box
-    _check_raw(model, raw, box)
+    check_raw(model, raw, box)
     plan = make_plan(model, box, write_shape)
     path = Path(address) / "ledger.jsonl"
     if not all(Path(folder, name).exists() for folder in _folders(model, address) for name in _VOLUMES):
@@ -248,7 +248,17 @@ def _tile_program(
     )
 
 
-def _check_raw(model: Model, raw: Volume, box: Box) -> None:
+def check_raw(model: Model, raw: Volume, box: Box) -> None:
+    """Raises unless `model` can predict `box` of `raw`.
+
+    Args:
+      model: the network and what it was trained on.
+      raw: grey values.
+      box: voxels of raw.
+
+    Raises:
+      ValueError: raw is not uint8, its voxel size is not the model's, or the box leaves it.
+    """
     if raw.dtype != np.uint8:
         raise ValueError(
             f"{raw.address} has dtype {raw.dtype}, the model reads uint8 grey values; "

@@ -6,7 +6,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from asem_jax.models.checkpoint import load_model
-from asem_jax.prediction.predictor import predict_volume
+from asem_jax.prediction.predictor import check_raw, predict_volume
 from asem_jax.volumes.geometry import Box, int3
 from asem_jax.volumes.volume import Volume, open_volume
 
@@ -26,10 +26,13 @@ def run(config: ConfigDict, workdir: Path) -> None:
     model = load_model(config.model)
     logger.info("model %s: %s at %s nm", config.model, ", ".join(model.card.organelles), model.card.voxel_size_nm)
     volumes = {name: open_volume(section.raw) for name, section in config.volumes.items()}
+    boxes = {name: _box(raw, config.volumes[name], f"volumes.{name}") for name, raw in volumes.items()}
     for name, raw in volumes.items():
-        section = config.volumes[name]
-        box = _box(raw, section, f"volumes.{name}")
-        results = predict_volume(model, raw, section.target, box=box, write_shape=config.write_shape)
+        check_raw(model, raw, boxes[name])
+    for name, raw in volumes.items():
+        results = predict_volume(
+            model, raw, config.volumes[name].target, box=boxes[name], write_shape=config.write_shape
+        )
         for organelle, prediction in results.items():
             logger.info("%s: %s is in %s", name, organelle, prediction.probability.address)
 

@@ -22,7 +22,9 @@ class Logbook:
         """Opens the record and drops its entries after `first_step`."""
         path = workdir / FILE
         kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= first_step]
-        path.write_text("".join(kept))
+        part = path.with_suffix(".part")
+        part.write_text("".join(kept))
+        part.replace(path)  # at once, so that a kill here loses nothing
         self._file = path.open("a")
         self._events = SummaryWriter(str(workdir), purge_step=first_step + 1, write_to_disk=True)
 
