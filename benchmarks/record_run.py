@@ -36,10 +36,12 @@ def main() -> None:
         "training": training(options.workdir / "metrics.jsonl"),
         "threshold": read(options.workdir / "postprocess.json")["threshold"],
         "scores": read(options.workdir / "scores.json"),
-        "config": read(options.workdir / "config.json"),
+        # Folders on top (data_dir) belong to one machine.
+        "config": {k: v for k, v in read(options.workdir / "config.json").items() if not isinstance(v, str)},
     }
     path = RESULTS / f"{options.name}.json"
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    text = json.dumps(record, indent=1).replace(str(options.workdir), "{workdir}")
+    path.write_text(text + "\n")
     print(f"{path} is written")
 
 

@@ -47,13 +47,17 @@ def small_config() -> dict[str, Any]:
         "simulate": {"shape": (48, 64, 64), "block_shape": (16, 32, 32), "chunk_shape": (16, 32, 32)},
         "train": {
             "regions": {"cell": {"start": None, "stop": (48, 40, 64)}},
-            "validation_regions": {"part": held_out},
+            "validation_regions": {"strip": held_out},
             "network": {"num_maps": 4, "pool_factors": ((2, 2, 2),)},
             **{"input_shape": (32, 32, 32), "batch_size": 2, "num_train_steps": NUM_STEPS},
             **{"log_every": 1, "checkpoint_every": 2, "validate_every": 4},
         },
         "predict": {"write_shape": (16, 16, 16)},
-        "postprocess": {"threshold_regions": {"held_out": held_out}, "chunk_shape": (32, 32, 32)},
+        "postprocess": {
+            "threshold": 0.5,
+            "threshold_regions": {"strip": held_out},
+            "chunk_shape": (32, 32, 32),
+        },
         "evaluate": {"regions": {"held_out": held_out}, "baseline_sigmas": (0.0, 2.0)},
         "report": {"regions": {"held_out": held_out}, "block_shape": (24, 24, 32)},
     }

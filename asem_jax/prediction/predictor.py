@@ -129,12 +129,12 @@ def predict_volume(
 
 def _sweep(model: Model, raw: Volume, plan: Plan, results: Mapping[str, Prediction], ledger: Ledger) -> None:
     """Predicts and writes the blocks that the ledger lacks; marks each when its voxels have landed."""
-    boxes = plan.write_boxes
-    remaining = [index for index in range(len(boxes)) if index not in ledger.finished]
+    boxes, finished = plan.write_boxes, ledger.finished
+    remaining = [index for index in range(len(boxes)) if index not in finished]
     read = partial(read_reflected, raw)
     to_result = [-a for a in plan.box.start]
     landing: deque[tuple[int, list[Pending[None]]]] = deque()
-    with progress(len(boxes), label="predict", unit="block", initial=len(boxes) - len(remaining)) as bar:
+    with progress(len(boxes), label="predict", unit="blocks", initial=len(boxes) - len(remaining)) as bar:
 
         def land() -> None:
             index, writes = landing.popleft()
