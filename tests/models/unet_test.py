@@ -5,11 +5,13 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from asem_jax.models.shapes import stride
 from asem_jax.models.torch_weights import params_from_state_dict, read_torch_file
 from asem_jax.models.unet import UNet
+from asem_jax.training.step import init_state
 from tests.phantoms import small_model
 
 
@@ -28,8 +30,7 @@ def test_the_asem_network_predicts_110_voxels_from_204() -> None:
 
 
 def test_initialisation_is_uniform_within_the_inverse_root_of_the_fan_in() -> None:
-    raw = jax.ShapeDtypeStruct((1, 32, 32, 32, 1), jnp.float32)
-    params = small_model().card.network().lazy_init(jax.random.key(0), raw)["params"]
+    params = init_state(UNet(4, 2, ((2, 2, 2),)), optax.identity(), (32, 32, 32), seed=0).params
     for level in ("encoder_1", "decoder_0"):
         kernel, bias = params[level]["conv_1"]["kernel"], params[level]["conv_1"]["bias"]
         bound = (27 * kernel.shape[3]) ** -0.5
@@ -77,7 +78,7 @@ def test_flipping_the_input_of_a_flipped_network_flips_the_output() -> None:
 def test_bfloat16_keeps_parameters_and_logits_in_float32() -> None:
     raw = jax.random.uniform(jax.random.key(1), (1, 32, 32, 32, 1), minval=-1.0)
     exact, rounded = UNet(4, 2, ((2, 2, 2),)), UNet(4, 2, ((2, 2, 2),), dtype=jnp.bfloat16)
-    variables = jax.jit(exact.init)(jax.random.key(0), raw)
+    variables = {"params": init_state(exact, optax.identity(), (32, 32, 32), seed=0).params}
     logits = jax.jit(rounded.apply)(variables, raw)
     assert logits.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
