@@ -1,15 +1,17 @@
 """Keeps the result of a run folder as JSON: scores, threshold, training time, versions, machine, date.
 
-    python -m benchmarks.record_run --workdir runs/quickstart --name quickstart
+    python -m benchmarks.record_run --workdir runs/quickstart --name quickstart --picture docs/images/quickstart.png
 
-writes benchmarks/results/quickstart.json.
+writes benchmarks/results/quickstart.json, and the first picture of the report.
 """
 
 import argparse
+import base64
 import datetime
 import json
 import os
 import platform
+import re
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +29,7 @@ def main() -> None:
     parser.add_argument("--workdir", required=True, type=Path, help="run folder with a finished evaluation")
     parser.add_argument("--name", required=True, help="of the record")
     parser.add_argument("--note", default="", help="what else a reader has to know, e.g. the load of the machine")
+    parser.add_argument("--picture", type=Path, help="file for the first picture of the report; simulated cells only")
     options = parser.parse_args()
     record = {
         "date": datetime.date.today().isoformat(),
@@ -43,6 +46,17 @@ def main() -> None:
     text = json.dumps(record, indent=1).replace(str(options.workdir), "{workdir}")
     path.write_text(text + "\n")
     print(f"{path} is written")
+    if options.picture:
+        options.picture.parent.mkdir(parents=True, exist_ok=True)
+        options.picture.write_bytes(first_picture(options.workdir / "report.html"))
+
+
+def first_picture(page: Path) -> bytes:
+    """Returns the first PNG inside a report."""
+    found = re.search(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)", page.read_text())
+    if found is None:
+        raise ValueError(f"{page} shows no picture; run stage report with planes_per_axis of at least 1.")
+    return base64.b64decode(found[1])
 
 
 def training(path: Path) -> dict[str, Any]:
