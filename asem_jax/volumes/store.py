@@ -123,7 +123,8 @@ def open_store(
     """Opens the array in `folder`; with `metadata` creates it where it is not there yet."""
     spec: dict[str, Any] = {
         "driver": "zarr" if zarr_format == 2 else "zarr3",
-        "kvstore": {"driver": "file", "path": f"{folder}/"},
+        # Absolute, because TensorStore refuses paths with "..".
+        "kvstore": {"driver": "file", "path": f"{os.path.abspath(folder)}/"},
         "fill_missing_data_reads": missing_as_zero,
         "store_data_equal_to_fill_value": True,
     }

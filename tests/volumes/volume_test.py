@@ -252,3 +252,12 @@ def test_incasem_volumes_are_read_where_incasem_reads_them(cases_dir, entry):
     alone = sum(there.astype(int) for _, there in labels) == 1
     merged = sum(region["labels"][path] * (there & alone) for path, there in labels)
     np.testing.assert_array_equal(merged, expected[f"{entry}/no_context/LABELS"])
+
+
+def test_a_relative_address_with_dots_is_opened(tmp_path, monkeypatch):
+    array = np.arange(8, dtype=np.uint8).reshape(2, 2, 2)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    volume = create_volume("../data/cell.zarr/raw", shape=(2, 2, 2), dtype=np.uint8, voxel_size_nm=(4, 4, 4))
+    volume.write(volume.box, array)
+    np.testing.assert_array_equal(open_volume(tmp_path / "data/cell.zarr/raw").read(volume.box), array)
