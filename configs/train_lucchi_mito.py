@@ -1,7 +1,7 @@
 """Mitochondria of the EPFL hippocampus volume, from its TIFFs to a score; 10 nm, small enough for two CPU cores.
 
-Converts raw and labels (5 nm), resamples both to 10 nm (mean and mode), trains on y 0-575, chooses the threshold on a
-part of these sections, predicts at 10 nm, interpolates the probability back to 5 nm and scores there, on y 624-767.
+Converts raw and labels (5 nm), resamples both to 10 nm (mean and mode), trains on y 0-575, chooses the threshold
+on the same part, predicts at 10 nm, interpolates the probability back to 5 nm and scores there, on y 624-767.
 83 sections of 10 nm are too few for three poolings; the network has two, and raw is reflected at the first and last.
 
 Result:   F1 0.850 outside a 4-voxel exclusion zone, 0.778 without it (baseline 0.435 and 0.472), threshold 0.82;

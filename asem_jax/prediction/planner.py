@@ -14,7 +14,7 @@ from asem_jax.models.shapes import PoolFactors, context, output_shape, stride, v
 from asem_jax.volumes.geometry import Box, Int3, int3, tiles
 
 CHUNK = 64  # voxels per axis of a stored chunk of a prediction
-BYTES_PER_VOXEL_AND_MAP = 16  # of float32 activations alive at once: 414 to 496 bytes were measured for 32 maps
+BYTES_PER_VOXEL_AND_MAP = 16  # of float32 activations alive at once, an estimate
 
 
 @dataclass(frozen=True)
