@@ -21,8 +21,10 @@ STAGES = {
     "simulate": "an invented cell with known organelles, as a volume with labels",
     "convert": "TIFF stacks to OME-Zarr with sizes in nm, and back to TIFF",
     "preprocess": "volumes resampled to one voxel size",
+    "import_weights": "a checkpoint of the original program to a model; goes on with a broken download",
     "train": "labelled regions to a model; goes on from the last checkpoint",
     "predict": "a model over a whole volume to probabilities; goes on at the first block not yet written",
+    "export": "a model as a program for JAX alone, or as a checkpoint for the original program",
     "postprocess": "probabilities to a segmentation",
     "evaluate": "a segmentation against labels: F1, IoU, precision, recall",
     "report": "curves, tables and overlay pictures on one HTML page",
@@ -62,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     """Separates the options from the overrides `--config.key=value`; leaves with code 2 if it cannot."""
-    stages = "\n".join(f"  {name:<12} {what}" for name, what in STAGES.items())
+    stages = "\n".join(f"  {name:<14} {what}" for name, what in STAGES.items())
     parser = argparse.ArgumentParser(
         prog="python -m asem_jax.main",
         usage="%(prog)s --config FILE --workdir DIR [--config.key=value ...]",
@@ -165,10 +167,14 @@ def _stage(name: str) -> Callable[[ConfigDict, Path], None]:
             from asem_jax.stages.convert import run
         case "preprocess":
             from asem_jax.stages.preprocess import run
+        case "import_weights":
+            from asem_jax.stages.import_weights import run
         case "train":
             from asem_jax.stages.train import run
         case "predict":
             from asem_jax.stages.predict import run
+        case "export":
+            from asem_jax.stages.export import run
         case "postprocess":
             from asem_jax.stages.postprocess import run
         case "evaluate":

@@ -83,7 +83,16 @@ def train() -> dict[str, object]:
         "polarity": "membranes dark, cytosol bright",
         "regions": {"annotated": {**volumes, **TRAIN}},
         "validation_regions": {"held_out": {**volumes, **SCORE}},
-        "network": {"num_maps": 12, "map_growth": 2, "pool_factors": ((2, 2, 2), (2, 2, 2))},
+        "network": {
+            "num_maps": 12,
+            "map_growth": 2,
+            "pool_factors": ((2, 2, 2), (2, 2, 2)),
+            "kernel_sizes": (3, 3, 3),
+            "padding": "valid",
+            "upsampling": "repeat",
+            "head_kernel_size": (3, 3, 3),
+            "rematerialize": False,
+        },
         "kernel_gain": math.sqrt(6),
         "compute_dtype": "float32",
         "input_shape": (84, 84, 84),
@@ -107,4 +116,5 @@ def train() -> dict[str, object]:
         "checkpoint_every": 50,
         "validate_every": 250,
         "init_from": None,
+        "init_optimizer": False,
     }

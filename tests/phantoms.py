@@ -1,5 +1,6 @@
 """Small volumes and models that tests share: everything in them is known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -8,6 +9,17 @@ import numpy.typing as npt
 import optax
 from ml_collections import ConfigDict
 
+from asem_jax.models.architecture import (
+    Architecture,
+    asem,
+    asem_transposed,
+    cosem_4nm,
+    cosem_8to4nm,
+    funke_cremi,
+    funke_fib25,
+    lsd_fib25,
+    multitask,
+)
 from asem_jax.models.model import Model, ModelCard
 from asem_jax.models.shapes import valid_input_shape
 from asem_jax.training.step import init_state
@@ -15,6 +27,41 @@ from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.volume import Volume, create_volume
 
 VOXEL_SIZE_NM = (10.0, 10.0, 10.0)
+
+
+def narrow(architecture: Architecture) -> Architecture:
+    """Returns a network with the ways of another, but few maps and two poolings, its finest and its coarsest."""
+    pool_factors = (architecture.pool_factors[0], architecture.pool_factors[-1])
+    down = (2, 3, 4)
+    up = (3, 2) if architecture.upsampling == "constant" else (2, 3)
+    keeps_maps = architecture.upsampling in ("repeat", "transposed")
+    final = architecture.final_upsampling
+    return replace(
+        architecture,
+        encoder_maps=down,
+        decoder_maps=up,
+        upsampled_maps=(*up[1:], down[-1]) if keeps_maps else up,
+        pool_factors=pool_factors,
+        kernel_sizes=architecture.kernel_sizes[:3],
+        final_upsampling=final and replace(final, num_maps=3),
+    )
+
+
+# Every kind of network.
+NARROW_NETWORKS: dict[str, Architecture] = {
+    "asem": narrow(asem()),
+    "asem_transposed": narrow(asem_transposed()),
+    "asem_same": replace(narrow(asem()), padding="same"),
+    "asem_flat": replace(
+        narrow(asem(pool_factors=((1, 2, 2), (2, 2, 2)))), kernel_sizes=((1, 3, 3), (3, 3, 3), (3, 1, 1))
+    ),
+    "multitask": narrow(multitask(num_auxiliary=3)),
+    "cosem_4nm": narrow(cosem_4nm(num_channels=2)),
+    "cosem_8to4nm": narrow(cosem_8to4nm(num_channels=2)),
+    "funke_cremi": narrow(funke_cremi(num_channels=2)),
+    "funke_fib25": narrow(funke_fib25(num_channels=2)),
+    "lsd_fib25": narrow(lsd_fib25(num_channels=2)),
+}
 
 
 def balls(shape: tuple[int, int, int], seed: int = 0) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
@@ -38,20 +85,22 @@ def write_volume(address: str | Path, array: npt.NDArray[np.generic], **settings
 
 
 def small_model(
-    seed: int = 0, pool_factors: tuple[tuple[int, int, int], ...] = ((2, 2, 2),), organelles: int = 1
+    seed: int = 0,
+    pool_factors: tuple[tuple[int, int, int], ...] = ((2, 2, 2),),
+    organelles: int = 1,
+    architecture: Architecture | None = None,
 ) -> Model:
     """Returns a model with random parameters, amplified so that its probabilities differ from voxel to voxel."""
+    architecture = architecture or asem(organelles + 1, 4, 2, pool_factors)
     card = ModelCard(
         organelles=("mito", "er", "golgi")[:organelles],
         voxel_size_nm=VOXEL_SIZE_NM,
-        num_maps=4,
-        map_growth=2,
-        pool_factors=pool_factors,
+        architecture=architecture,
         compute_dtype="float32",
         polarity="membranes dark",
     )
     optimizer = optax.identity()
-    shape = valid_input_shape((1, 1, 1), pool_factors)
+    shape = valid_input_shape((1, 1, 1), architecture)
     params = init_state(card.network(), optimizer, shape, seed).params
     return Model(jax.tree.map(lambda leaf: leaf * 2.4, params), card)
 
@@ -73,7 +122,16 @@ def train_config(container: Path, **changes: object) -> ConfigDict:
             "polarity": "membranes dark",
             "regions": {"all": region},
             "validation_regions": {"part": {**region, "stop": (16, 32, 40)}},
-            "network": {"num_maps": 4, "map_growth": 2, "pool_factors": ((2, 2, 2),)},
+            "network": {
+                "num_maps": 4,
+                "map_growth": 2,
+                "pool_factors": ((2, 2, 2),),
+                "kernel_sizes": (3, 3, 3),
+                "padding": "valid",
+                "upsampling": "repeat",
+                "head_kernel_size": (3, 3, 3),
+                "rematerialize": False,
+            },
             "kernel_gain": 2.4,
             "compute_dtype": "float32",
             "input_shape": (32, 32, 32),
@@ -99,6 +157,7 @@ def train_config(container: Path, **changes: object) -> ConfigDict:
             "exclude_inwards": 1,
             "exclude_outwards": 1,
             "init_from": None,
+            "init_optimizer": False,
         }
     )
     with config.unlocked():

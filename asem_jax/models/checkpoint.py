@@ -17,6 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from asem_jax.models.model import Model, ModelCard
+from asem_jax.models.torch_import import load_published
 
 State = TypeVar("State")
 
@@ -94,22 +95,25 @@ class Checkpoints:
 
 
 def load_model(path: Path | str) -> Model:
-    """Returns the model of a run folder, or of one checkpoint in it.
+    """Returns the model of a run folder, of one checkpoint in it, or of a published ASEM model's file.
 
     Args:
-      path: a run folder (its best checkpoint is taken, or its latest where none was validated), or a folder
-        `checkpoints/<step>` inside one.
+      path: a run folder (its best checkpoint is taken, or its latest where none was validated), a folder
+        `checkpoints/<step>` inside one, or a PyTorch file whose name is in the catalogue of published models.
 
     Returns:
       The model, its parameters on the default device.
 
     Raises:
       FileNotFoundError: there is no checkpoint.
+      ValueError: it is a file, and not that of a published model.
 
     Example (given a run folder)::
 
       model = load_model("runs/mito")
     """
+    if Path(path).is_file():
+        return load_published(path)
     folder, step = _locate(Path(path))
     handlers = {
         "state": ocp.PyTreeCheckpointHandler(),
@@ -132,8 +136,33 @@ def load_model(path: Path | str) -> Model:
     return Model(params=params, card=ModelCard.from_dict(restored["card"]))
 
 
+def load_state(path: Path | str, state: State) -> State:
+    """Returns all that a checkpoint keeps of a training, the optimiser's state too.
+
+    Args:
+      path: a run folder or a checkpoint in it, as for `load_model`.
+      state: a tree of the same structure, shapes and types, placed as the result shall be.
+
+    Raises:
+      FileNotFoundError: there is no checkpoint.
+      ValueError: the checkpoint holds another structure.
+    """
+    folder, step = _locate(Path(path))
+    target = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+    with ocp.CheckpointManager(folder) as manager:
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(target))
+        try:
+            restored: State = manager.restore(step, args=items)["state"]
+        except (ValueError, KeyError) as error:
+            raise ValueError(
+                f"{folder / str(step)} does not hold the state of this network and optimiser "
+                f"({str(error).splitlines()[0]}); take its parameters only, or a checkpoint of the same network."
+            ) from error
+    return restored
+
+
 def _locate(path: Path) -> tuple[Path, int]:
-    """Returns the folder of checkpoints and the step that `load_model` was asked for."""
+    """Returns the folder of checkpoints and the step that a path names."""
     if path.name.isdigit() and (path / "card").is_dir():
         return path.resolve().parent, int(path.name)
     folder = _folder(path)

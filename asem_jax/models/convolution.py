@@ -1,10 +1,11 @@
-"""Valid 3x3x3 convolution, pooling and upsampling that are fast on every backend.
+"""Valid convolution, pooling and upsampling that are fast on every backend.
 
 Arrays are `[b, z, y, x, c]`, kernels `[kz, ky, kx, c_in, c_out]`, biases `[c_out]`. `convolve` is what
 `lax.conv_general_dilated` computes with stride 1 and without padding, plus a bias. On GPU and TPU it *is*
 that call; on the CPU a float32 3x3x3 kernel goes through `winograd`, because XLA's own 3D convolution is
 several times slower there (`benchmarks/convolution.py`). The choice falls when the function is lowered for
-a platform, so one exported program serves all of them.
+a platform, so one exported program serves all of them. A 1x1x1 kernel is a matrix product
+everywhere, and so is a transposed convolution whose stride is its kernel: XLA's own is slow on all backends.
 
 Laws that hold (and are tested):
 
@@ -31,7 +32,7 @@ def convolve(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
     Args:
       x: `[b, z, y, x, c_in]`.
       kernel: `[kz, ky, kx, c_in, c_out]`, dtype of `x`. Only float32 with 3x3x3 taps and at least 4 slices of
-        output takes the fast path on the CPU; everything else is XLA's convolution on all backends.
+        output takes the fast path on the CPU; 1x1x1 is a matrix product, everything else XLA's convolution.
       bias: `[c_out]`, dtype of `x`.
 
     Returns:
@@ -81,11 +82,18 @@ def _fits(x: jax.Array, kernel: jax.Array) -> bool:
     return x.shape[1] >= 6 and x.size > 0 and kernel.size > 0
 
 
+def _mix_channels(x: jax.Array, matrix: jax.Array) -> jax.Array:
+    """Returns `[b, z, y, x, k]`: the channels of each voxel times `matrix` [c, k]."""
+    return lax.dot_general(x, matrix, (((4,), (0,)), ((), ())))
+
+
 def _per_channel(bias: jax.Array) -> jax.Array:
     return bias.reshape(1, 1, 1, 1, -1)
 
 
 def _xla(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    if kernel.shape[:3] == (1, 1, 1):
+        return _mix_channels(x, kernel.reshape(kernel.shape[3:]))
     return lax.conv_general_dilated(x, kernel, (1, 1, 1), "VALID", dimension_numbers=("NDHWC", "DHWIO", "NDHWC"))
 
 
@@ -224,3 +232,41 @@ def upsample_nearest(x: jax.Array, factor: Int3) -> jax.Array:
     fz, fy, fx = factor
     cells = jnp.broadcast_to(x[:, :, None, :, None, :, None], (b, z, fz, y, fy, w, fx, c))
     return cells.reshape(b, z * fz, y * fy, w * fx, c)
+
+
+def upsample_constant(x: jax.Array, kernel: jax.Array, factor: Int3) -> jax.Array:
+    """Returns the rectified 1x1x1 convolution of `x`, each voxel repeated `factor` times.
+
+    That is a transposed convolution whose kernel is the same at all its voxels, then a ReLU; the arithmetic is done
+    before the repetition.
+
+    Args:
+      x: `[b, z, y, x, c_in]`.
+      kernel: `[1, 1, 1, c_in, c_out]`, dtype of `x`.
+      factor: repetitions, z y x.
+
+    Returns:
+      `[b, z * fz, y * fy, x * fx, c_out]`.
+
+    Source: Heinrich et al., Nature 2021 (code: the constant upsampling).
+    """
+    return upsample_nearest(jax.nn.relu(_xla(x, kernel)), factor)
+
+
+def upsample_transposed(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """Returns the transposed convolution whose stride is the size of its kernel, plus `bias`.
+
+    Each voxel of `x` becomes a cell of its own: a matrix product, whose channels are then laid out in space.
+
+    Args:
+      x: `[b, z, y, x, c_in]`.
+      kernel: `[fz, fy, fx, c_in, c_out]`, dtype of `x`; voxel (i, j, k) of a cell is made by kernel[i, j, k].
+      bias: `[c_out]`, dtype of `x`.
+
+    Returns:
+      `[b, z * fz, y * fy, x * fx, c_out]`.
+    """
+    b, z, y, w, c = x.shape
+    fz, fy, fx, _, features = kernel.shape
+    cells = _mix_channels(x, kernel.transpose(3, 0, 1, 2, 4).reshape(c, -1)).reshape(b, z, y, w, fz, fy, fx, features)
+    return cells.transpose(0, 1, 4, 2, 5, 3, 6, 7).reshape(b, z * fz, y * fy, w * fx, features) + _per_channel(bias)

@@ -12,8 +12,10 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 
+from asem_jax.models.architecture import Architecture
 from asem_jax.models.unet import UNet
-from asem_jax.volumes.geometry import Float3, float3, int3
+from asem_jax.volumes.geometry import Float3, float3
+from asem_jax.volumes.grey_values import Percentiles
 
 Params = Mapping[str, Any]
 
@@ -27,42 +29,52 @@ class ModelCard:
     Attributes:
       organelles: names of the output channels after background, in order.
       voxel_size_nm: of the raw it was trained on, z y x.
-      num_maps: maps of the network's finest level.
-      map_growth: factor of maps from level to level.
-      pool_factors: max-pooling per level, finest first, each z y x.
+      architecture: the network; its first head gives logits of background and the organelles.
       compute_dtype: type of the network's arithmetic, "float32" or "bfloat16".
       polarity: what dark and bright voxels are; a volume with the other polarity has to be inverted.
       training_regions: one line per region it was trained on.
       raw_scaling: how grey values become the network's input.
       version: of asem_jax when the card was written.
+      equalised: whether raw was equalised (CLAHE); None = not known.
+      grey_percentiles: of the raw it was trained on, see `volumes.grey_values`; None = not known.
+      notes: what else a user should know, a sentence each.
     """
 
     organelles: tuple[str, ...]
     voxel_size_nm: Float3
-    num_maps: int
-    map_growth: int
-    pool_factors: tuple[tuple[int, int, int], ...]
+    architecture: Architecture
     compute_dtype: str
     polarity: str
     training_regions: tuple[str, ...] = ()
     raw_scaling: str = RAW_SCALING
     version: str = ""
+    equalised: bool | None = None
+    grey_percentiles: Percentiles | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        head = self.architecture.heads[0]
+        if head.num_channels != len(self.channels) or head.activation != "none":
+            raise ValueError(
+                f"the network's first head {head.name!r} has {head.num_channels} channels with activation "
+                f"{head.activation}, the organelles {', '.join(self.organelles)} need {len(self.channels)} (background "
+                "first) with activation none; give an architecture that has them."
+            )
 
     @property
     def channels(self) -> tuple[str, ...]:
         """Names of all output channels: background, then the organelles."""
         return ("background", *self.organelles)
 
-    def network(self, kernel_gain: float = 1.0) -> UNet:
-        """Returns the network that the card describes; `kernel_gain` matters only where it is initialised."""
-        return UNet(
-            kernel_gain=kernel_gain,
-            num_maps=self.num_maps,
-            map_growth=self.map_growth,
-            pool_factors=self.pool_factors,
-            num_channels=len(self.channels),
-            dtype=jnp.dtype(self.compute_dtype),
-        )
+    @property
+    def output_voxel_size_nm(self) -> Float3:
+        """Of what the network predicts, z y x: that of raw, or finer by the network's final upsampling."""
+        sizes = zip(self.voxel_size_nm, self.architecture.final_factor, strict=True)
+        return float3([size / factor for size, factor in sizes], "output_voxel_size_nm")
+
+    def network(self, kernel_gain: float = 1.0, *, rematerialize: bool = False) -> UNet:
+        """Returns the network that the card describes; the arguments matter only for training, see `UNet`."""
+        return UNet(self.architecture, kernel_gain, jnp.dtype(self.compute_dtype), rematerialize)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the card as plain values for JSON; `from_dict` reads it."""
@@ -78,9 +90,12 @@ class ModelCard:
         known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
         try:
             known["voxel_size_nm"] = float3(values["voxel_size_nm"], "voxel_size_nm")
-            known["pool_factors"] = tuple(int3(factor, "pool_factors") for factor in values["pool_factors"])
+            known["architecture"] = Architecture.from_dict(values["architecture"])
             for name in ("organelles", "training_regions"):
                 known[name] = tuple(values[name])
+            known["notes"] = tuple(values.get("notes", ()))
+            if values.get("grey_percentiles") is not None:
+                known["grey_percentiles"] = tuple(values["grey_percentiles"])
             return cls(**known)
         except (KeyError, TypeError) as error:
             raise ValueError(
@@ -108,12 +123,16 @@ class Model:
           raw: `[b, z, y, x, 1]` float32 in [-1, 1], of the card's voxel size.
 
         Returns:
-          `[b, z', y', x', c]` float32, smaller than `raw` by the network's context; c follows `card.channels`.
+          `[b, z', y', x', c]` float32 at `shapes.output_start`; c follows `card.channels`.
 
         Raises:
           ValueError: the shape does not fit the network; the message names the nearest that do.
         """
         return apply(self.card.network(), self.params, raw)
+
+    def heads(self, raw: jax.Array) -> dict[str, jax.Array]:
+        """Returns what each head of the network says of `raw`, by name; otherwise as a call of the model."""
+        return apply_heads(self.card.network(), self.params, raw)
 
 
 def scale_raw(raw: jax.Array) -> jax.Array:
@@ -131,3 +150,10 @@ def apply(network: UNet, params: Params, raw: jax.Array) -> jax.Array:
     """Returns the logits of `network` for `raw`, both as in `Model.__call__`; compiled once per shape."""
     logits: jax.Array = network.apply({"params": params}, raw)  # type: ignore[assignment]
     return logits
+
+
+@partial(jax.jit, static_argnums=0)
+def apply_heads(network: UNet, params: Params, raw: jax.Array) -> dict[str, jax.Array]:
+    """Returns what each head of `network` says of `raw`, as `Model.heads`; compiled once per shape."""
+    said: dict[str, jax.Array] = network.apply({"params": params}, raw, method="heads")  # type: ignore[assignment]
+    return said

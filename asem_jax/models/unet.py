@@ -1,12 +1,14 @@
-"""The 3D U-Net of ASEM as a Flax module.
+"""The 3D U-Net as a Flax module, for every `Architecture`.
 
-Arrays are `[b, z, y, x, c]`. Convolutions are valid, so the output is smaller than the input by the context that
-`shapes.context` states, and lies centred in it. Levels are numbered from the finest; level l has
-`num_maps * map_growth**l` maps. Upsampling repeats voxels and holds no parameters; a decoder concatenates
-[skip, upsampled] in this order. There is no normalisation, no dropout and no residual: evaluation and training are
-the same function.
+Arrays are `[b, z, y, x, c]`. Levels are numbered from the finest. With valid padding the output is smaller than the
+input by the context that `shapes.context` states, and lies where `shapes.output_start` says; with padding "same" it is
+as large. A decoder concatenates [skip, upsampled] in this order, both cropped about their centres. There is no
+normalisation, no dropout and no residual: evaluation and training are the same function.
 
-Source: Gallusser et al., J Cell Biol 2023, Fig. S3.
+Parameters: `encoder_<level>/conv_<0 or 1>`, `decoder_<level>/conv_<0 or 1>`, `upsample_<level>` where upsampling is
+learned, `upsample_final` and `final/conv_<0 or 1>` of a final upsampling, and one entry named as each head.
+
+Source: Gallusser et al., J Cell Biol 2023, Fig. S3; Heinrich et al., Nature 2021; Funke et al., TPAMI 2019.
 """
 
 from math import prod
@@ -17,9 +19,10 @@ from flax import linen as nn
 from jax.nn.initializers import variance_scaling
 from jax.typing import DTypeLike
 
-from asem_jax.models.convolution import convolve, convolve_relu, max_pool, upsample_nearest
-from asem_jax.models.shapes import PoolFactors, crop_to_factor, output_shape
-from asem_jax.volumes.geometry import Int3, int3
+from asem_jax.models import convolution
+from asem_jax.models.architecture import Architecture
+from asem_jax.models.shapes import consumed_by_level, crop_to_factor, output_shape
+from asem_jax.volumes.geometry import Int3
 
 
 def bias_initializer(fan_in: int) -> nn.initializers.Initializer:
@@ -32,29 +35,39 @@ def bias_initializer(fan_in: int) -> nn.initializers.Initializer:
     return initialize
 
 
+def kernel_initializer(kernel_gain: float) -> nn.initializers.Initializer:
+    """Returns an initialiser of kernels, uniform in +-kernel_gain/sqrt(fan_in); with gain 1 that of PyTorch."""
+    return variance_scaling(kernel_gain**2 / 3, "fan_in", "uniform")
+
+
 class Convolution(nn.Module):
-    """A valid 3x3x3 convolution; parameters `kernel` [3, 3, 3, in, out] and `bias` [out].
+    """A convolution with stride 1; parameters `kernel` [kz, ky, kx, in, out] and `bias` [out].
 
     Attributes:
       num_maps: channels of the output.
+      kernel_size: voxels, z y x.
+      padding: "valid" or "same"; see `Architecture`.
       rectified: whether a ReLU follows.
       kernel_gain: see `UNet`.
       dtype: type of the arithmetic; parameters stay float32.
     """
 
     num_maps: int
+    kernel_size: Int3
+    padding: str
     rectified: bool
     kernel_gain: float
     dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[b, z, y, x, c]` to `[b, z - 2, y - 2, x - 2, num_maps]`."""
-        fan_in = 27 * x.shape[-1]
-        initializer = variance_scaling(self.kernel_gain**2 / 3, "fan_in", "uniform")
-        kernel = self.param("kernel", initializer, (3, 3, 3, x.shape[-1], self.num_maps))
-        bias = self.param("bias", bias_initializer(fan_in), (self.num_maps,))
-        operation = convolve_relu if self.rectified else convolve
+        """Maps `[b, z, y, x, c]` to `[b, z', y', x', num_maps]`, valid: smaller by the kernel's size less 1."""
+        shape = (*self.kernel_size, x.shape[-1], self.num_maps)
+        kernel = self.param("kernel", kernel_initializer(self.kernel_gain), shape)
+        bias = self.param("bias", bias_initializer(prod(shape[:4])), (self.num_maps,))
+        if self.padding == "same":
+            x = jnp.pad(x, [(0, 0), *((k // 2, k // 2) for k in self.kernel_size), (0, 0)])
+        operation = convolution.convolve_relu if self.rectified else convolution.convolve
         return operation(x.astype(self.dtype), kernel.astype(self.dtype), bias.astype(self.dtype))
 
 
@@ -63,90 +76,170 @@ class Level(nn.Module):
 
     Attributes:
       num_maps: channels of both outputs.
+      kernel_size: of both.
+      padding: of both.
       kernel_gain: see `UNet`.
       dtype: type of the arithmetic.
     """
 
+    num_maps: int
+    kernel_size: Int3
+    padding: str
+    kernel_gain: float
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[b, z, y, x, c]` to `[b, z', y', x', num_maps]`."""
+        for number in (0, 1):
+            x = Convolution(
+                self.num_maps,
+                self.kernel_size,
+                self.padding,
+                rectified=True,
+                kernel_gain=self.kernel_gain,
+                dtype=self.dtype,
+                name=f"conv_{number}",
+            )(x)
+        return x
+
+
+class LearnedUpsampling(nn.Module):
+    """Upsampling with a `kernel` [fz, fy, fx, in, out] and `bias` [out]; "constant" has [1, 1, 1, in, out] alone.
+
+    Attributes:
+      kind: "transposed", "transposed_relu" or "constant"; see `Architecture`.
+      factor: output voxels per voxel, z y x.
+      num_maps: channels of the output.
+      kernel_gain: see `UNet`.
+      dtype: type of the arithmetic.
+    """
+
+    kind: str
+    factor: Int3
     num_maps: int
     kernel_gain: float
     dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[b, z, y, x, c]` to `[b, z - 4, y - 4, x - 4, num_maps]`."""
-        for number in (0, 1):
-            x = Convolution(self.num_maps, True, self.kernel_gain, self.dtype, name=f"conv_{number}")(x)
-        return x
+        """Maps `[b, z, y, x, c]` to `[b, z * fz, y * fy, x * fx, num_maps]`."""
+        taps = (1, 1, 1) if self.kind == "constant" else self.factor
+        shape = (*taps, x.shape[-1], self.num_maps)
+        kernel = self.param("kernel", kernel_initializer(self.kernel_gain), shape).astype(self.dtype)
+        x = x.astype(self.dtype)
+        if self.kind == "constant":
+            return convolution.upsample_constant(x, kernel, self.factor)
+        bias = self.param("bias", bias_initializer(prod(shape[:4])), (self.num_maps,)).astype(self.dtype)
+        upsampled = convolution.upsample_transposed(x, kernel, bias)
+        return jax.nn.relu(upsampled) if self.kind == "transposed_relu" else upsampled
 
 
 class UNet(nn.Module):
     """The network: raw in, logits out.
 
     Attributes:
-      num_maps: maps of the finest level; ASEM has 32.
-      map_growth: factor of maps from a level to the next coarser one; ASEM has 2.
-      pool_factors: max-pooling per level, finest first, each z y x; ASEM has three times (2, 2, 2).
-      num_channels: output channels (background and organelles); ASEM has 2.
+      architecture: what it is made of.
       kernel_gain: factor of the initial kernels over PyTorch's default, which ASEM has (1). With 6**0.5 (He et
         al. 2015) the signal keeps its size through the network, and training gets going many times sooner.
-      dtype: type of the arithmetic; parameters and logits are float32.
+      dtype: type of the arithmetic; parameters, the last convolution and what it returns are float32.
+      rematerialize: whether the maps within a level are computed again for the gradient instead of being kept: less
+        memory, more time, the same values and gradients.
     """
 
-    num_maps: int = 32
-    map_growth: int = 2
-    pool_factors: PoolFactors = ((2, 2, 2),) * 3
-    num_channels: int = 2
+    architecture: Architecture
     kernel_gain: float = 1.0
     dtype: DTypeLike = jnp.float32
+    rematerialize: bool = False
 
-    @nn.compact
     def __call__(self, raw: jax.Array) -> jax.Array:
-        """Returns logits of the voxels in the middle of `raw`.
+        """Returns what the first head says of the voxels in the middle of `raw`.
 
         Args:
           raw: `[b, z, y, x, 1]` float32 in [-1, 1]; a shape that `shapes.output_shape` accepts.
 
         Returns:
-          `[b, z', y', x', num_channels]` float32, before softmax.
+          `[b, z', y', x', c]` float32, logits, before softmax.
 
         Raises:
           ValueError: the shape does not fit; the message names the nearest that do.
         """
-        output_shape(raw.shape[1:4], self.pool_factors)
-        depth = len(self.pool_factors)
-        maps = [self.num_maps * self.map_growth**level for level in range(depth + 1)]
+        return self.heads(raw)[self.architecture.heads[0].name]
+
+    @nn.compact
+    def heads(self, raw: jax.Array) -> dict[str, jax.Array]:
+        """Returns what each head says, by its name; otherwise as `__call__`."""
+        net = self.architecture
+        if all(isinstance(n, int) for n in raw.shape):  # an exported program may have sizes that are not yet known
+            output_shape(raw.shape[1:4], net)
         x, skips = raw, []
-        for level, factor in enumerate(self.pool_factors):
-            x = Level(maps[level], self.kernel_gain, self.dtype, name=f"encoder_{level}")(x)
+        for level, factor in enumerate(net.pool_factors):
+            x = self._level(f"encoder_{level}", net.encoder_maps[level], net.kernel_sizes[level], x)
             skips.append(x)
-            x = max_pool(x, factor)
-        x = Level(maps[depth], self.kernel_gain, self.dtype, name=f"encoder_{depth}")(x)
-        for level in reversed(range(depth)):
-            x = merge_skip(skips[level], upsample_nearest(x, self.pool_factors[level]), self._factor(level))
-            x = Level(maps[level], self.kernel_gain, self.dtype, name=f"decoder_{level}")(x)
-        return Convolution(self.num_channels, False, 1.0, jnp.float32, name="head")(x)
+            x = convolution.max_pool(x, factor)
+        x = self._level(f"encoder_{len(skips)}", net.encoder_maps[-1], net.kernel_sizes[-1], x)
+        for level in reversed(range(len(skips))):
+            x = self._upsample(f"upsample_{level}", net.pool_factors[level], net.upsampled_maps[level], x)
+            x = merge_skip(skips[level], x, self._target(level, x))
+            x = self._level(f"decoder_{level}", net.decoder_maps[level], net.kernel_sizes[level], x)
+        if net.final_upsampling:
+            final = net.final_upsampling
+            x = self._upsample("upsample_final", final.factor, final.num_maps, x)
+            x = self._level("final", final.num_maps, final.kernel_size, x)
+        return self._read_out(x)
 
-    def _factor(self, level: int) -> Int3:
-        coarser = self.pool_factors[level:]
-        return int3([prod(factor[axis] for factor in coarser) for axis in range(3)], "factor")
+    def _level(self, name: str, num_maps: int, kernel_size: Int3, x: jax.Array) -> jax.Array:
+        kind = nn.remat(Level) if self.rematerialize else Level
+        level = kind(num_maps, kernel_size, self.architecture.padding, self.kernel_gain, self.dtype, name=name)
+        result: jax.Array = level(x)
+        return result
+
+    def _upsample(self, name: str, factor: Int3, num_maps: int, x: jax.Array) -> jax.Array:
+        kind = self.architecture.upsampling
+        if kind == "repeat":
+            return convolution.upsample_nearest(x, factor)
+        return LearnedUpsampling(kind, factor, num_maps, self.kernel_gain, self.dtype, name=name)(x)
+
+    def _target(self, level: int, upsampled: jax.Array) -> tuple[int, ...]:
+        """Returns the shape, z y x, in which an upsampled map is joined to the encoder's map of its level."""
+        net = self.architecture
+        if net.padding == "same" or not net.crop_to_factor:
+            return upsampled.shape[1:4]
+        factors = [prod(factor[axis] for factor in net.pool_factors[level:]) for axis in range(3)]
+        axes = zip(upsampled.shape[1:4], factors, consumed_by_level(net, level), strict=True)
+        return tuple(crop_to_factor(size, factor, consumed) for size, factor, consumed in axes)
+
+    def _read_out(self, x: jax.Array) -> dict[str, jax.Array]:
+        said = {}
+        for head in self.architecture.heads:
+            last = Convolution(
+                head.num_channels,
+                head.kernel_size,
+                self.architecture.padding,
+                rectified=False,
+                kernel_gain=1.0,
+                dtype=jnp.float32,
+                name=head.name,
+            )
+            said[head.name] = nn.sigmoid(last(x)) if head.activation == "sigmoid" else last(x)
+        return said
 
 
-def merge_skip(skip: jax.Array, upsampled: jax.Array, factor: Int3) -> jax.Array:
+def merge_skip(skip: jax.Array, upsampled: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Returns [skip, upsampled] on the channel axis, both cropped about their centres.
 
     Args:
       skip: `[b, z, y, x, c]` of the encoder, at least as large as the other.
       upsampled: `[b, z, y, x, d]` from the next coarser level.
-      factor: product of the poolings from this level down, z y x; see `shapes.crop_to_factor`.
+      shape: wanted, z y x.
 
     Returns:
       `[b, z', y', x', c + d]`.
     """
-    target = int3([crop_to_factor(n, f) for n, f in zip(upsampled.shape[1:4], factor, strict=True)], "target")
-    return jnp.concatenate([crop_centre(skip, target), crop_centre(upsampled, target)], axis=-1)
+    return jnp.concatenate([crop_centre(skip, shape), crop_centre(upsampled, shape)], axis=-1)
 
 
-def crop_centre(x: jax.Array, shape: Int3) -> jax.Array:
+def crop_centre(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Returns the middle `shape` voxels of `[b, z, y, x, c]`; the start is rounded down."""
     starts = [(n - m) // 2 for n, m in zip(x.shape[1:4], shape, strict=True)]
     z, y, x_axis = (slice(a, a + m) for a, m in zip(starts, shape, strict=True))

@@ -4,6 +4,10 @@ Every tile goes through the same compiled program, one tile per device at a time
 blocks nor the number of devices changes a bit of the result on the CPU. What lies outside the volume is reflected
 at its edge: the result covers all of it. Reading runs ahead of the devices, writing behind them, and a block enters
 the ledger only after its voxels have landed.
+
+Of a network with several heads the first is used: its channels are background and the organelles. Further heads
+serve the training; `Model.heads` returns them. A network with a final upsampling gives a result with smaller voxels
+than those of raw, over the same nanometres.
 """
 
 import hashlib
@@ -24,10 +28,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from asem_jax.devices import make_local_mesh
 from asem_jax.models.model import Model, Params, apply, scale_raw
 from asem_jax.models.unet import UNet
-from asem_jax.prediction.planner import Plan, choose_write_shape, plan_sweep
+from asem_jax.prediction.appearance import warn_of_appearance
+from asem_jax.prediction.planner import Plan, choose_write_shape, plan_sweep, scaled
 from asem_jax.progress import progress
 from asem_jax.volumes.blockwise import Ledger
-from asem_jax.volumes.geometry import Box, Int3, nm_from_voxels
+from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.pyramid import write_pyramid
 from asem_jax.volumes.reflect import read_reflected, reflect_block
 from asem_jax.volumes.store import Pending
@@ -50,7 +55,8 @@ def predict(model: Model, block: npt.NDArray[np.uint8]) -> npt.NDArray[np.float3
       block: grey values 0..255, z y x, of the model's voxel size; reflected at its border.
 
     Returns:
-      float32 `[z, y, x, c]` in 0..1 on the grid of `block`; c follows `model.card.channels`.
+      float32 `[z, y, x, c]` in 0..1; c follows `model.card.channels`. On the grid of `block`, or, where the network
+      has a final upsampling, with so many times smaller voxels (`model.card.output_voxel_size_nm`).
 
     Raises:
       ValueError: `block` is not a uint8 array with three axes.
@@ -65,10 +71,10 @@ def predict(model: Model, block: npt.NDArray[np.uint8]) -> npt.NDArray[np.float3
         )
     whole = Box.of_shape(block.shape)
     plan = make_plan(model, whole)
-    result = np.empty((*block.shape, len(model.card.channels)), np.float32)
+    result = np.empty((*plan.result_box(whole).shape, len(model.card.channels)), np.float32)
     read = partial(reflect_block, block, whole, whole=whole)
     for box, probability in predict_blocks(model, read, plan, plan.write_boxes, probabilities):
-        result[box.slices] = probability
+        result[plan.result_box(box).slices] = probability
     return result
 
 
@@ -95,13 +101,15 @@ def predict_volume(
 ) -> dict[str, Prediction]:
     """Predicts a volume block by block; a killed call, made again, goes on where it stopped.
 
+    Logs a warning first if raw looks unlike what the model was trained on.
+
     Args:
       model: see `asem_jax.load_model`.
       raw: uint8 grey values of the model's voxel size.
       address: image group to write to: `address/probability` and `address/segmentation`; with several organelles
         one folder per organelle below `address`.
       box: what to predict, in voxels of raw; None = all of it. The result covers just this box.
-      write_shape: voxels per block, z y x; None = what fits the memory at hand with least waste.
+      write_shape: voxels of raw per block, z y x; None = what fits the memory at hand with least waste.
 
     Returns:
       The written volumes per organelle, with their pyramids.
@@ -112,6 +120,14 @@ def predict_volume(
     """
     box = raw.box if box is None else box
     check_raw(model, raw, box)
+    warn_of_appearance(model, raw, box)
+    return sweep_volume(model, raw, address, box, write_shape)
+
+
+def sweep_volume(
+    model: Model, raw: Volume, address: str, box: Box, write_shape: Sequence[int] | None
+) -> dict[str, Prediction]:
+    """Does what `predict_volume` does with a box that `check_raw` has passed, without a look at its grey values."""
     plan = make_plan(model, box, write_shape)
     path = Path(address) / "ledger.jsonl"
     if not all(Path(folder, name).exists() for folder in _folders(model, address) for name in _VOLUMES):
@@ -132,7 +148,6 @@ def _sweep(model: Model, raw: Volume, plan: Plan, results: Mapping[str, Predicti
     boxes, finished = plan.write_boxes, ledger.finished
     remaining = [index for index in range(len(boxes)) if index not in finished]
     read = partial(read_reflected, raw)
-    to_result = [-a for a in plan.box.start]
     landing: deque[tuple[int, list[Pending[None]]]] = deque()
     with progress(len(boxes), label="predict", unit="blocks", initial=len(boxes) - len(remaining)) as bar:
 
@@ -145,7 +160,7 @@ def _sweep(model: Model, raw: Volume, plan: Plan, results: Mapping[str, Predicti
 
         blocks = predict_blocks(model, read, plan, [boxes[index] for index in remaining], organelle_bytes)
         for index, (box, values) in zip(remaining, blocks, strict=True):
-            landing.append((index, _start_writes(results, box.shift(to_result), values)))
+            landing.append((index, _start_writes(results, plan.result_box(box), values)))
             if len(landing) > BATCHES_AHEAD:
                 land()
         while landing:
@@ -154,10 +169,10 @@ def _sweep(model: Model, raw: Volume, plan: Plan, results: Mapping[str, Predicti
 
 def make_plan(model: Model, box: Box, write_shape: Sequence[int] | None = None) -> Plan:
     """Returns the plan of a sweep over `box`, its blocks chosen by the memory at hand unless given."""
-    pool_factors = model.card.pool_factors
+    architecture = model.card.architecture
     if write_shape is None:
-        write_shape = choose_write_shape(box, pool_factors, model.card.num_maps, _memory_bytes())
-    return plan_sweep(box, pool_factors, write_shape)
+        write_shape = choose_write_shape(box, architecture, _memory_bytes())
+    return plan_sweep(box, architecture, write_shape)
 
 
 def predict_blocks(
@@ -173,19 +188,20 @@ def predict_blocks(
       finish: maps logits `[z, y, x, c]` on the device to what is wanted per voxel, `[z, y, x, k]`.
 
     Yields:
-      The box, and `[z, y, x, k]` of its shape.
+      The box, and `[z, y, x, k]` of its shape, times `plan.scale`.
     """
     mesh = make_local_mesh()
-    run = _tile_program(model.card.network(), plan.lead, plan.write_shape, finish, mesh)
+    kept = Box.of_shape(scaled(Box.of_shape(plan.write_shape), plan.scale).shape, plan.skipped)
+    run = _tile_program(model.card.network(), kept, finish, mesh)
     params = jax.device_put(model.params, NamedSharding(mesh, PartitionSpec()))
     split = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
     running: deque[tuple[Sequence[Box], jax.Array]] = deque()
     for boxes, tiles in _read_ahead(read, plan, write_boxes, mesh.size):
         running.append((boxes, run(params, jax.device_put(tiles, split))))
         if len(running) > 1:
-            yield from _unstack(*running.popleft())
+            yield from _unstack(plan, *running.popleft())
     while running:
-        yield from _unstack(*running.popleft())
+        yield from _unstack(plan, *running.popleft())
 
 
 def probabilities(logits: jax.Array) -> jax.Array:
@@ -223,21 +239,18 @@ def _stack(
     return boxes, np.stack(tiles)
 
 
-def _unstack(boxes: Sequence[Box], batch: jax.Array) -> Iterator[tuple[Box, npt.NDArray[np.generic]]]:
+def _unstack(plan: Plan, boxes: Sequence[Box], batch: jax.Array) -> Iterator[tuple[Box, npt.NDArray[np.generic]]]:
     for box, values in zip(boxes, np.asarray(batch), strict=False):
-        yield box, values[Box.of_shape(box.shape).slices]
+        yield box, values[scaled(Box.of_shape(box.shape), plan.scale).slices]
 
 
 @lru_cache(maxsize=8)
-def _tile_program(
-    network: UNet, lead: Int3, write_shape: Int3, finish: Finish, mesh: Mesh
-) -> Callable[[Params, jax.Array], jax.Array]:
+def _tile_program(network: UNet, kept: Box, finish: Finish, mesh: Mesh) -> Callable[[Params, jax.Array], jax.Array]:
     """Returns the compiled sweep step: (params, uint8 `[devices, z, y, x]`) -> `[devices, z', y', x', k]`."""
-    kept = Box.of_shape(write_shape, lead).slices
 
     def predict_tile(params: Params, tile: jax.Array) -> jax.Array:
         logits = apply(network, params, scale_raw(tile)[None, ..., None])
-        return finish(logits[0][kept])
+        return finish(logits[0][kept.slices])
 
     def predict_on_device(params: Params, tiles: jax.Array) -> jax.Array:
         return jax.lax.map(partial(predict_tile, params), tiles)
@@ -279,14 +292,14 @@ def check_raw(model: Model, raw: Volume, box: Box) -> None:
 def _create_results(model: Model, raw: Volume, address: str, plan: Plan) -> dict[str, Prediction]:
     """Makes, or on a second call opens, the empty volumes of every organelle."""
     provenance = {"raw": raw.address, "model": model.card.to_dict()}
-    offset_nm = nm_from_voxels(plan.box.start, raw.voxel_size_nm, raw.offset_nm)
+    voxel_size_nm, offset_nm = plan.result_place(raw.voxel_size_nm, raw.offset_nm)
 
     def create(folder: str, name: str) -> Volume:
         return create_volume(
             f"{folder}/{name}",
-            shape=plan.box.shape,
+            shape=plan.result_box(plan.box).shape,
             dtype=np.uint8,
-            voxel_size_nm=raw.voxel_size_nm,
+            voxel_size_nm=voxel_size_nm,
             offset_nm=offset_nm,
             chunk_shape=plan.chunk_shape,
             attributes=provenance,
@@ -316,7 +329,7 @@ def _start_writes(results: Mapping[str, Prediction], box: Box, values: npt.NDArr
 
 def _fingerprint(model: Model, raw: Volume, plan: Plan) -> dict[str, Any]:
     """Settings that a resumed sweep must share with the one that began it."""
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(repr(model.card.architecture).encode(), digest_size=16)
     for leaf in jax.tree.leaves(model.params):
         digest.update(np.asarray(leaf).tobytes())
     return {

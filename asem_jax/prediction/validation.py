@@ -64,8 +64,16 @@ def validate(
       exclude_outwards: thickness outside them, voxels.
       min_fraction: lower clip of a class's share in the balance.
       max_fraction: upper clip.
+
+    Raises:
+      ValueError: the network predicts other voxels than those of raw, on whose grid the labels are read.
     """
     plan = make_plan(model, region.box)
+    if plan.scale != (1, 1, 1):
+        raise ValueError(
+            f"{region.name}: the network predicts {plan.scale} voxels (z, y, x) per voxel of raw, labels are read on "
+            "the grid of raw; predict the volume and score that (stages predict and evaluate)."
+        )
     num_channels = len(model.card.channels)
     losses, voxels = np.zeros(num_channels), np.zeros(num_channels)
     counts = dict.fromkeys(model.card.organelles, Counts())

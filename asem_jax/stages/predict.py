@@ -6,7 +6,8 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from asem_jax.models.checkpoint import load_model
-from asem_jax.prediction.predictor import check_raw, predict_volume
+from asem_jax.prediction.appearance import warn_of_appearance
+from asem_jax.prediction.predictor import check_raw, sweep_volume
 from asem_jax.volumes.geometry import Box, int3
 from asem_jax.volumes.volume import Volume, open_volume
 
@@ -29,10 +30,9 @@ def run(config: ConfigDict, workdir: Path) -> None:
     boxes = {name: _box(raw, config.volumes[name], f"volumes.{name}") for name, raw in volumes.items()}
     for name, raw in volumes.items():
         check_raw(model, raw, boxes[name])
+        warn_of_appearance(model, raw, boxes[name])
     for name, raw in volumes.items():
-        results = predict_volume(
-            model, raw, config.volumes[name].target, box=boxes[name], write_shape=config.write_shape
-        )
+        results = sweep_volume(model, raw, config.volumes[name].target, boxes[name], config.write_shape)
         for organelle, prediction in results.items():
             logger.info("%s: %s is in %s", name, organelle, prediction.probability.address)
 

@@ -98,6 +98,18 @@ SETTINGS: dict[str, Settings] = {
         },
         "num_threads": "blocks in work at a time",
     },
+    "import_weights": {
+        "source": 'id of a published model as text ("1841"), path of a PyTorch checkpoint, https:// or s3:// address',
+        "target": "run folder to write the model to, for `model` of predict and `init_from` of train",
+        "downloads": "folder for what is downloaded; a download that broke goes on there",
+        "organelles": "names of the output channels after background; None = as the catalogue says",
+        "voxel_size_nm": "of the raw it was trained on, z y x; None = as the catalogue says",
+        "polarity": "what dark and bright voxels of that raw are; None = as the catalogue says, else unknown",
+        "equalised": "whether that raw was equalised (CLAHE); None = as the catalogue says, else unknown",
+        "pool_factors": "max-pooling per level, finest first, each z y x; None = as the catalogue or learned "
+        "upsampling says; ASEM three times (2, 2, 2)",
+        "compute_dtype": "arithmetic of the network: float32 or bfloat16",
+    },
     "train": {
         "seed": "of parameters, crops and augmentation",
         "organelles": "names of the output channels after background",
@@ -108,7 +120,16 @@ SETTINGS: dict[str, Settings] = {
         "network": {
             "num_maps": "maps of the finest level; ASEM 32",
             "map_growth": "factor of maps from level to level; ASEM 2",
-            "pool_factors": "max-pooling per level, finest first, each z y x; ASEM three times (2, 2, 2)",
+            "pool_factors": "max-pooling below each level, finest first, each z y x; ASEM three times (2, 2, 2)",
+            "kernel_sizes": "voxels of the convolutions, z y x, odd: one for all levels, or one per level from the "
+            "finest to the deepest (one more than poolings), e.g. (1, 3, 3) where sections are thick; ASEM (3, 3, 3)",
+            "padding": "valid = the network predicts only what it sees all around; same = it predicts all of its "
+            "input, with zeros beyond the border, which is less sure there; ASEM valid",
+            "upsampling": "repeat = voxels repeated, as ASEM; transposed or transposed_relu = learned, linear or "
+            "rectified; constant = channels mixed, rectified, then repeated, as COSEM",
+            "head_kernel_size": "voxels of the last convolution, z y x, odd; ASEM (3, 3, 3), COSEM (1, 1, 1)",
+            "rematerialize": "True = maps inside a level are computed again for the gradient instead of being kept: "
+            "less memory, more time, the same result",
         },
         "kernel_gain": "factor of the initial kernels over PyTorch's default; ASEM 1, He et al. 6**0.5",
         "compute_dtype": "arithmetic of the network: float32 or bfloat16",
@@ -136,9 +157,11 @@ SETTINGS: dict[str, Settings] = {
         "exclude_inwards": "exclusion zone of validation scores inside objects, voxels",
         "exclude_outwards": "exclusion zone of validation scores outside objects, voxels",
         "init_from": "run folder or checkpoint whose parameters to start from; None = random",
+        "init_optimizer": "True = Adam's running means come from init_from too, as in the original's fine-tuning; "
+        "False = they begin at zero",
     },
     "predict": {
-        "model": "run folder of a training, or one of its checkpoints/<step>",
+        "model": "run folder of a training, or one of its checkpoints/<step>, or the file of a published ASEM model",
         "volumes": {
             "*": {
                 "raw": "address of grey values, uint8, of the model's voxel size",
@@ -148,6 +171,12 @@ SETTINGS: dict[str, Settings] = {
             }
         },
         "write_shape": "voxels per block, z y x; None = what fits the memory at hand with least waste",
+    },
+    "export": {
+        "model": "as for predict",
+        "format": "stablehlo = a folder that JAX runs without asem_jax; pytorch = a checkpoint of the original program",
+        "target": "the folder, or the file, to write",
+        "input_shape": "voxels z y x that the program takes, None = all that fit, slower on a CPU; of pytorch: None",
     },
     "postprocess": {
         "probability": "address of the probability, uint8, 255 = 1",

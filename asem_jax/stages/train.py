@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from asem_jax import __version__, devices
-from asem_jax.models.checkpoint import NOT_VALIDATED, Checkpoints, load_model
+from asem_jax.models.architecture import Architecture, symmetric
+from asem_jax.models.checkpoint import NOT_VALIDATED, Checkpoints, load_model, load_state
 from asem_jax.models.model import Model, ModelCard, Params
 from asem_jax.models.shapes import output_shape
 from asem_jax.prediction.validation import Validation, validate
@@ -22,13 +23,23 @@ from asem_jax.progress import progress
 from asem_jax.training.augment import Augmentation, allowed_transpositions
 from asem_jax.training.crops import Batch, Sampling, TrainingRegion, read_batches
 from asem_jax.training.logbook import Logbook
-from asem_jax.training.step import Recipe, TrainState, init_state, make_optimizer, parallel_train_step
+from asem_jax.training.step import (
+    Recipe,
+    TrainState,
+    init_state,
+    make_optimizer,
+    moments_of,
+    parallel_train_step,
+    with_moments,
+)
 from asem_jax.volumes.geometry import Box, float3, int3
+from asem_jax.volumes.grey_values import percentiles, sample_blocks
 from asem_jax.volumes.volume import open_volume
 
 logger = logging.getLogger(__name__)
 
-MAY_CHANGE = ("validation_regions", "batches_ahead", "reader_threads")  # between two runs in one folder
+# Between two runs in one folder; init_optimizer matters at the first step only.
+MAY_CHANGE = ("validation_regions", "batches_ahead", "reader_threads", "init_optimizer")
 
 
 def run(config: ConfigDict, workdir: Path) -> None:
@@ -251,29 +262,55 @@ def _check_same_settings(saved: Mapping[str, Any], config: ConfigDict) -> None:
 
 
 def _make_card(config: ConfigDict, regions: Sequence[TrainingRegion]) -> ModelCard:
-    network = config.network
     return ModelCard(
         organelles=tuple(config.organelles),
         voxel_size_nm=float3(config.voxel_size_nm, "voxel_size_nm"),
-        num_maps=network.num_maps,
-        map_growth=network.map_growth,
-        pool_factors=tuple(int3(factor, "network.pool_factors") for factor in network.pool_factors),
+        architecture=read_architecture(config.network, len(config.organelles) + 1),
         compute_dtype=config.compute_dtype,
         polarity=config.polarity,
         training_regions=tuple(f"{region.raw.address} {region.box.start} to {region.box.stop}" for region in regions),
         version=__version__,
+        grey_percentiles=percentiles(
+            region.raw.read(block) for region in regions for block in sample_blocks(region.box)
+        ),
     )
 
 
 def _output_shape(config: ConfigDict) -> tuple[int, int, int]:
-    factors = tuple(int3(factor, "network.pool_factors") for factor in config.network.pool_factors)
-    return output_shape(config.input_shape, factors)
+    return output_shape(config.input_shape, read_architecture(config.network, len(config.organelles) + 1))
+
+
+def read_architecture(network: ConfigDict, num_channels: int) -> Architecture:
+    """Returns the architecture that the section `network` describes.
+
+    Args:
+      network: see `settings.SETTINGS["train"]["network"]`.
+      num_channels: background and organelles.
+
+    Raises:
+      ValueError: its values do not fit each other, or a word is not known.
+    """
+    try:
+        sizes = tuple(network.kernel_sizes)
+        of_all_levels = all(isinstance(size, int) for size in sizes)
+        return symmetric(
+            num_channels=num_channels,
+            num_maps=network.num_maps,
+            map_growth=network.map_growth,
+            pool_factors=tuple(network.pool_factors),
+            kernel_sizes=(sizes,) * (len(network.pool_factors) + 1) if of_all_levels else sizes,
+            padding=network.padding,
+            upsampling=network.upsampling,
+            head_kernel_size=network.head_kernel_size,
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"config.network={network.to_dict()} describes no network: {error}") from error
 
 
 def _make_recipe(config: ConfigDict, card: ModelCard) -> Recipe:
     input_shape = int3(config.input_shape, "input_shape")
     return Recipe(
-        network=card.network(config.kernel_gain),
+        network=card.network(config.kernel_gain, rematerialize=config.network.rematerialize),
         optimizer=make_optimizer(
             learning_rate=config.learning_rate,
             final_learning_rate=config.final_learning_rate,
@@ -314,6 +351,10 @@ def _first_state(config: ConfigDict, card: ModelCard, recipe: Recipe) -> TrainSt
     if wanted != found:
         raise ValueError(
             f"init_from={config.init_from} holds another network than config.network and config.organelles "
-            f"({', '.join(card.channels)}) describe; copy num_maps, map_growth and pool_factors from its card."
+            f"({', '.join(card.channels)}) describe; make config.network that of its training."
         )
-    return state._replace(params=params)
+    if not config.init_optimizer:
+        return state._replace(params=params)
+    adam = moments_of(load_state(config.init_from, state).opt_state)
+    logger.info("the optimiser goes on from the %d updates of %s", int(adam.count), config.init_from)
+    return state._replace(params=params, opt_state=with_moments(state.opt_state, adam.count, adam.mu, adam.nu))

@@ -110,6 +110,37 @@ def init_state(network: UNet, optimizer: optax.GradientTransformation, input_sha
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
 
+def with_moments(opt_state: optax.OptState, step: jax.Array, first: Params, second: Params) -> optax.OptState:
+    """Returns an optimiser's state with the moments of an Adam that has made some steps; its schedule begins anew.
+
+    PyTorch's Adam and optax's keep the same two means, of gradients that include the weight decay, and correct them
+    for the same number of steps, so a fine-tune goes on as it would have there.
+
+    Args:
+      opt_state: of an optimiser of `make_optimizer`.
+      step: updates made, int32 scalar.
+      first: running mean of the gradients, a tree like the parameters.
+      second: running mean of their squares.
+
+    Raises:
+      ValueError: `opt_state` holds no Adam.
+    """
+    adam = moments_of(opt_state)._replace(count=jnp.asarray(step, jnp.int32), mu=first, nu=second)
+    return tuple(adam if isinstance(part, optax.ScaleByAdamState) else part for part in opt_state)
+
+
+def moments_of(opt_state: optax.OptState) -> optax.ScaleByAdamState:
+    """Returns the part of an optimiser's state that Adam carries: `count`, `mu` and `nu`.
+
+    Raises:
+      ValueError: there is none.
+    """
+    parts = [part for part in opt_state if isinstance(part, optax.ScaleByAdamState)]
+    if len(parts) != 1:
+        raise ValueError(f"the optimiser's state ({type(opt_state).__name__}) holds {len(parts)} Adams, 1 is needed.")
+    return parts[0]
+
+
 def train_step(
     recipe: Recipe, state: TrainState, batch: Mapping[str, jax.Array], first_slot: jax.Array
 ) -> tuple[TrainState, jax.Array]:

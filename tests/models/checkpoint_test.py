@@ -7,16 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from asem_jax.models.checkpoint import NOT_VALIDATED, Checkpoints, load_model
+from asem_jax.models.architecture import asem
+from asem_jax.models.checkpoint import NOT_VALIDATED, Checkpoints, load_model, load_state
 from asem_jax.models.model import ModelCard, Params
 from asem_jax.training.step import TrainState, make_optimizer
 
 CARD = ModelCard(
     organelles=("mito",),
     voxel_size_nm=(5.0, 5.0, 5.0),
-    num_maps=4,
-    map_growth=2,
-    pool_factors=((2, 2, 2),),
+    architecture=asem(num_maps=4, pool_factors=((2, 2, 2),)),
     compute_dtype="float32",
     polarity="membranes dark",
 )
@@ -59,6 +58,17 @@ def test_the_best_and_the_latest_are_kept_across_runs(tmp_path: Path) -> None:
     assert_equal(load_model(tmp_path / "checkpoints" / "10").params, state_at(10).params)
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.latest_step == 10
+
+
+def test_the_whole_state_of_the_best_can_be_taken_over(tmp_path: Path) -> None:
+    save(tmp_path, {2: 0.4, 4: 0.9, 6: 0.3})
+    assert_equal(load_state(tmp_path, state_at(0))._asdict(), state_at(4)._asdict())
+    assert_equal(load_state(tmp_path / "checkpoints" / "6", state_at(0))._asdict(), state_at(6)._asdict())
+    with pytest.raises(ValueError, match=r"checkpoints/4 does not hold the state of this .*parameters only"):
+        load_state(tmp_path, {"other": state_at(0)})
+    wider = state_at(0)._replace(params={"head": {"kernel": jnp.zeros((4, 4)), "bias": jnp.zeros(4)}})
+    with pytest.raises(ValueError, match="does not hold the state of this network"):
+        load_state(tmp_path, wider)
 
 
 def test_without_validation_the_latest_is_loaded(tmp_path: Path) -> None:

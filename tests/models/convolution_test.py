@@ -9,7 +9,14 @@ import pytest
 from jax import export, lax
 from jax.sharding import PartitionSpec
 
-from asem_jax.models.convolution import convolve, convolve_relu, max_pool, upsample_nearest
+from asem_jax.models.convolution import (
+    convolve,
+    convolve_relu,
+    max_pool,
+    upsample_constant,
+    upsample_nearest,
+    upsample_transposed,
+)
 from asem_jax.volumes.geometry import Int3
 
 Operands = tuple[jax.Array, jax.Array, jax.Array]
@@ -91,6 +98,7 @@ def test_without_relu_values_and_gradients_equal_the_sum_over_taps() -> None:
         ((2, 3, 5, 6, 2), (3, 3, 3)),
         ((1, 5, 4, 3, 2), (3, 3, 3)),
         ((1, 7, 6, 5, 3), (1, 3, 3)),
+        ((2, 9, 5, 4, 3), (5, 1, 1)),
         ((2, 6, 6, 6, 2), (1, 1, 1)),
     ],
 )
@@ -98,6 +106,21 @@ def test_thin_inputs_and_other_kernels_equal_the_sum_over_taps(shape: tuple[int,
     arrays = operands(shape, 3, taps)
     assert_close(pulled_back(convolve, arrays), exact(arrays, relu=False))
     assert_close(pulled_back(convolve_relu, arrays), exact(arrays, relu=True))
+
+
+@pytest.mark.parametrize("taps", [(1, 3, 3), (3, 3, 1), (5, 5, 5), (1, 1, 1)])
+def test_other_kernels_and_their_gradients_equal_those_of_xla(taps: Int3) -> None:
+    arrays = operands((2, 8, 7, 6, 3), 4, taps)
+    for ours, theirs in ((convolve, reference), (convolve_relu, lambda *a: jax.nn.relu(reference(*a)))):
+        expected = [np.asarray(array) for array in pulled_back(theirs, arrays)]
+        assert_close(pulled_back(ours, arrays), expected)
+
+
+def test_a_kernel_of_one_voxel_is_a_matrix_product_on_every_platform() -> None:
+    arrays = operands((1, 8, 7, 6, 3), 2, (1, 1, 1))
+    step = jax.jit(lambda *arrays: pulled_back(convolve, arrays)).trace(*arrays)
+    for platform in ("cpu", "cuda"):
+        assert "stablehlo.convolution" not in step.lower(lowering_platforms=(platform,)).as_text()
 
 
 def test_bfloat16_equals_the_convolution_of_xla() -> None:
@@ -227,3 +250,41 @@ def test_upsampling_repeats_voxels_and_its_gradient_sums_them() -> None:
     up, pull = jax.vjp(lambda x: upsample_nearest(x, factor), x)
     np.testing.assert_array_equal(up, np.kron(x, np.ones((1, *factor, 1), np.float32)))
     np.testing.assert_allclose(pull(up)[0], 6 * x, rtol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [(2, 2, 2), (1, 3, 2)])
+def test_transposed_upsampling_and_its_gradients_equal_the_convolution_of_a_spread_input(factor: Int3) -> None:
+    arrays = operands((2, 3, 4, 5, 3), 4, factor)
+
+    def spread(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+        """Puts zeros between the voxels, and slides the turned kernel over them."""
+        y = lax.conv_general_dilated(
+            x,
+            kernel[::-1, ::-1, ::-1],
+            (1, 1, 1),
+            [(f - 1, f - 1) for f in factor],
+            lhs_dilation=factor,
+            dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
+        )
+        return y + bias[None, None, None, None]
+
+    expected = [np.asarray(array) for array in pulled_back(spread, arrays)]
+    assert expected[0].shape == (2, 3 * factor[0], 4 * factor[1], 5 * factor[2], 4)
+    assert_close(pulled_back(upsample_transposed, arrays), expected)
+
+
+def test_constant_upsampling_is_a_rectified_transposed_convolution_with_one_kernel_for_all_its_voxels() -> None:
+    x, kernel, _ = operands((2, 3, 4, 5, 3), 4, (1, 1, 1))
+    factor = (1, 3, 2)
+    same_everywhere = jnp.broadcast_to(kernel, (*factor, *kernel.shape[3:]))
+
+    def transposed(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return jax.nn.relu(upsample_transposed(x, kernel, jnp.zeros(4)))
+
+    up, pull = jax.vjp(lambda x, kernel: upsample_constant(x, kernel, factor), x, kernel)
+    expected, expected_pull = jax.vjp(transposed, x, same_everywhere)
+    np.testing.assert_allclose(up, expected, rtol=0, atol=1e-6)
+    dy = jnp.asarray(np.random.default_rng(9).normal(size=up.shape), jnp.float32)
+    dx, dk = expected_pull(dy)
+    np.testing.assert_allclose(pull(dy)[0], dx, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(pull(dy)[1], dk.sum((0, 1, 2), keepdims=True), rtol=0, atol=1e-4)

@@ -1,10 +1,12 @@
 """The model card's way to JSON and back, and what a model says of a wrong input."""
 
 import json
+from dataclasses import replace
 
 import jax.numpy as jnp
 import pytest
 
+from asem_jax.models.architecture import Head, asem, cosem_8to4nm
 from asem_jax.models.model import ModelCard
 from tests.phantoms import small_model
 
@@ -15,6 +17,22 @@ def test_a_card_survives_json() -> None:
     assert card.channels == ("background", "mito", "er")
 
 
+def test_a_card_says_how_large_the_voxels_are_that_the_network_predicts() -> None:
+    card = small_model(organelles=2).card
+    assert card.output_voxel_size_nm == (10.0, 10.0, 10.0)
+    finer = replace(card, architecture=cosem_8to4nm(num_channels=3), voxel_size_nm=(8.0, 8.0, 9.0))
+    assert finer.output_voxel_size_nm == (4.0, 4.0, 4.5)
+
+
+def test_a_network_whose_first_head_does_not_fit_the_organelles_is_refused() -> None:
+    card = small_model(organelles=2).card
+    with pytest.raises(ValueError, match=r"'head' has 2 channels with activation none, .* mito, er need 3 \(back"):
+        replace(card, architecture=asem(num_channels=2))
+    affinities = replace(asem(), heads=(Head("affinities", 3, (1, 1, 1), "sigmoid"),))
+    with pytest.raises(ValueError, match=r"'affinities' has 3 channels with activation sigmoid"):
+        replace(card, architecture=affinities)
+
+
 def test_entries_of_a_newer_card_are_passed_over() -> None:
     card = small_model().card
     assert ModelCard.from_dict({**card.to_dict(), "favourite_colour": "grey"}) == card
@@ -22,8 +40,8 @@ def test_entries_of_a_newer_card_are_passed_over() -> None:
 
 def test_a_card_without_an_entry_is_refused() -> None:
     values = small_model().card.to_dict()
-    del values["num_maps"]
-    with pytest.raises(ValueError, match=r"lacks some .*num_maps"):
+    del values["architecture"]["padding"]
+    with pytest.raises(ValueError, match=r"lacks some .*padding"):
         ModelCard.from_dict(values)
 
 

@@ -1,5 +1,6 @@
 """The sliding window: tiled = whole, any order, any number of devices, interrupted = uninterrupted."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -7,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from asem_jax.models.architecture import asem, cosem_8to4nm, multitask
 from asem_jax.models.model import Model, scale_raw
-from asem_jax.models.shapes import context, valid_input_shape
+from asem_jax.models.shapes import context, output_start, stride, valid_input_shape
 from asem_jax.prediction import predictor
+from asem_jax.prediction.planner import scaled
 from asem_jax.prediction.predictor import make_plan, predict, predict_blocks, predict_volume, probabilities
 from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.reflect import reflect_block
@@ -18,6 +21,8 @@ from tests.phantoms import balls, small_model, write_volume
 
 SHAPE = (30, 40, 46)
 RAW = balls(SHAPE)[0]
+LEVELS = {"pool_factors": ((2, 2, 2),), "kernel_sizes": ((3, 3, 3),) * 2, "encoder_maps": (4, 8)}
+FINER = replace(cosem_8to4nm(2, num_maps=1), **LEVELS, decoder_maps=(6,), upsampled_maps=(6,))
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +33,23 @@ def model() -> Model:
 
 @pytest.fixture(scope="module")
 def whole(model: Model) -> npt.NDArray[np.float32]:
-    """Probabilities of RAW from one pass of the network over all of it, reflected at its edge."""
-    margin = context(model.card.pool_factors)
+    """Probabilities of RAW from one pass of the network over all of it."""
+    return in_one_pass(model)
+
+
+def in_one_pass(model: Model) -> npt.NDArray[np.float32]:
+    """Returns the probabilities of RAW, reflected at its edge, that the network gives at once."""
+    network = model.card.architecture
+    margin = context(network)
+    if network.padding == "same":  # its poolings begin where the volume does
+        margin = tuple(-(-c // s) * s for c, s in zip(margin, stride(network), strict=True))
     needed = [n + 2 * c for n, c in zip(SHAPE, margin, strict=True)]
-    tile = Box.of_shape(valid_input_shape(needed, model.card.pool_factors), [-c for c in margin])
+    tile = Box.of_shape(valid_input_shape(needed, network), [-c for c in margin])
     everything = Box.of_shape(SHAPE)
     raw = scale_raw(reflect_block(RAW, everything, tile, everything)[None, ..., None])
-    logits = model(raw)[0][everything.slices]
-    return np.asarray(jax.nn.softmax(logits))
+    axes = zip(margin, SHAPE, network.final_factor, output_start(network), strict=True)
+    kept = tuple(slice(c * r - a, (c + n) * r - a) for c, n, r, a in axes)
+    return np.asarray(jax.nn.softmax(model(raw)[0][kept]))
 
 
 def test_a_block_in_memory_is_predicted_whole(model: Model, whole: npt.NDArray[np.float32]) -> None:
@@ -49,6 +63,37 @@ def test_a_block_in_memory_is_predicted_whole(model: Model, whole: npt.NDArray[n
 @pytest.mark.parametrize("write_shape", [(16, 16, 16), (30, 20, 12)])
 def test_tiled_equals_whole(model: Model, whole: npt.NDArray[np.float32], write_shape: tuple[int, int, int]) -> None:
     np.testing.assert_allclose(tiled(model, write_shape), whole, atol=1e-5)
+
+
+SAME = replace(asem(num_maps=4, pool_factors=((2, 2, 2),)), padding="same")
+OTHERS = {
+    "finer": FINER,
+    "finer_same": replace(FINER, padding="same"),
+    "two_heads": replace(multitask(), **LEVELS, decoder_maps=(4,), upsampled_maps=(8,)),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_tiled_equals_whole_for_every_kind_of_network(name: str) -> None:
+    other = small_model(architecture=OTHERS[name])
+    expected = in_one_pass(other)
+    ratio = other.card.architecture.final_factor[0]
+    assert expected.shape == (*(n * ratio for n in SHAPE), 2)
+    assert expected[..., 1].std() > 1e-3
+    np.testing.assert_allclose(predict(other, RAW), expected, atol=1e-5)
+    box = Box((3, 5, 7), (22, 30, 40))
+    part = scaled(box, other.card.architecture.final_factor).slices
+    found = tiled(other, (16, 12, 18), box=box)
+    np.testing.assert_allclose(found[part], expected[part], atol=1e-5)
+    assert np.isnan(found[0, 0, 0, 0])
+
+
+def test_same_padding_says_what_it_says_of_the_bare_volume_away_from_its_edge() -> None:
+    other = small_model(architecture=SAME)
+    bare = jax.nn.softmax(other(scale_raw(RAW[None, ..., None])))[0]
+    (margin, *_) = context(other.card.architecture)
+    inside = (slice(margin, -margin),) * 3
+    np.testing.assert_allclose(predict(other, RAW)[inside], bare[inside], atol=1e-5)
 
 
 def test_order_and_number_of_devices_change_no_bit(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,6 +126,19 @@ def test_a_volume_gets_probability_and_segmentation_at_its_place(
     found = segmentation.read(segmentation.box)
     np.testing.assert_array_equal(found[clear], (expected[..., 1] > 0.5)[clear])
     assert 0 < found.mean() < 1
+
+
+def test_a_finer_network_writes_smaller_voxels_over_the_same_nanometres(tmp_path: Path) -> None:
+    other = small_model(architecture=OTHERS["finer"])
+    raw = write_volume(tmp_path / "cell.zarr/raw", RAW, offset_nm=(100.0, 0.0, 50.0))
+    box = Box((2, 4, 6), (28, 36, 46))
+    result = predict_volume(other, raw, f"{tmp_path}/cell.zarr/p", box=box, write_shape=(16, 16, 16))["mito"]
+    probability = open_volume(result.probability.address)
+    assert probability.shape == (52, 64, 80)
+    assert probability.voxel_size_nm == other.card.output_voxel_size_nm == (5.0, 5.0, 5.0)
+    assert probability.offset_nm == (117.5, 37.5, 107.5)  # half a small voxel behind the begin of the first of raw
+    expected = 255 * in_one_pass(other)[scaled(box, (2, 2, 2)).slices][..., 1]
+    assert np.abs(probability.read(probability.box) - expected).max() <= 0.51
 
 
 def test_several_organelles_get_a_folder_each(tmp_path: Path) -> None:
@@ -144,9 +202,9 @@ def tiled(
     everything = Box.of_shape(SHAPE)
     plan = make_plan(model, box or everything, write_shape)
     boxes = plan.write_boxes[::-1] if backwards else plan.write_boxes
-    result = np.full((*SHAPE, 2), np.nan, np.float32)
+    result = np.full((*scaled(everything, plan.scale).shape, 2), np.nan, np.float32)
     for block, values in predict_blocks(
         model, lambda b: reflect_block(RAW, everything, b, everything), plan, boxes, probabilities
     ):
-        result[block.slices] = values
+        result[scaled(block, plan.scale).slices] = values
     return result

@@ -1,5 +1,6 @@
 """Validation says what prediction and scoring, done by hand on whole arrays, say."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from asem_jax.prediction.validation import Validation, validate
 from asem_jax.training.crops import TrainingRegion
 from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.volume import Volume
-from tests.phantoms import balls, small_model, write_volume
+from tests.phantoms import NARROW_NETWORKS, balls, small_model, write_volume
 
 SHAPE = (30, 36, 40)
 BOX = Box((3, 2, 5), (27, 30, 40))
@@ -130,6 +131,13 @@ def test_a_region_without_a_used_voxel_has_no_score(tmp_path: Path, model: Model
     assert found.loss == 0.0
     assert np.isnan(found.f1)
     assert found.as_json()["f1"] is None
+
+
+def test_a_network_with_a_finer_grid_is_refused(volumes: dict[str, Volume]) -> None:
+    finer = small_model(architecture=replace(NARROW_NETWORKS["cosem_8to4nm"], padding="same"))
+    region = TrainingRegion("val", volumes["raw"], (volumes["labels/mito"],), None, BOX)
+    with pytest.raises(ValueError, match=r"val: the network predicts \(2, 2, 2\) voxels .*; predict the volume"):
+        validate(finer, region, **SETTINGS)
 
 
 def test_organelles_that_cannot_be_scored_are_left_out_of_the_mean() -> None:

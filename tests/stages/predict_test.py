@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from asem_jax.models.checkpoint import NOT_VALIDATED, Checkpoints
+from asem_jax.models.checkpoint import NOT_VALIDATED, Checkpoints, load_model
 from asem_jax.prediction import predictor
 from asem_jax.prediction.predictor import predict
 from asem_jax.stages import predict as stage
 from asem_jax.stages.settings import SETTINGS
+from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.volume import open_volume
 from tests.phantoms import balls, small_model, write_volume
 
@@ -94,3 +95,27 @@ def test_a_box_outside_raw_is_refused(section: ConfigDict, tmp_path: Path) -> No
     section.volumes.cell.stop = (31, 40, 46)
     with pytest.raises(ValueError, match=r"the box \(0, 0, 0\) to \(31, 40, 46\).*give a box inside it"):
         stage.run(section, tmp_path)
+
+
+def test_all_volumes_are_looked_at_before_the_first_is_predicted(
+    section: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section.volumes.second = section.volumes.cell.to_dict()
+    calls = []
+    monkeypatch.setattr(stage, "warn_of_appearance", lambda model, raw, box: calls.append(("look", box)))
+    monkeypatch.setattr(
+        stage, "sweep_volume", lambda model, raw, target, box, shape: calls.append(("sweep", box)) or {}
+    )
+    stage.run(section, tmp_path)
+    assert calls == [("look", Box.of_shape(SHAPE))] * 2 + [("sweep", Box.of_shape(SHAPE))] * 2
+
+
+def test_the_library_looks_at_a_volume_too(
+    section: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    monkeypatch.setattr(predictor, "warn_of_appearance", lambda model, raw, box: calls.append(box))
+    monkeypatch.setattr(predictor, "sweep_volume", lambda *arguments: {})
+    raw = open_volume(section.volumes.cell.raw)
+    assert predictor.predict_volume(load_model(section.model), raw, "nowhere") == {}
+    assert calls == [raw.box]

@@ -1,6 +1,7 @@
 """Training as a user runs it: what it leaves behind, going on after a kill, and wrong settings."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from asem_jax.models.architecture import asem
 from asem_jax.models.checkpoint import Checkpoints, load_model
 from asem_jax.stages import train
 from asem_jax.stages.settings import SETTINGS
@@ -46,11 +48,34 @@ def test_the_config_of_the_tests_is_complete(container: Path) -> None:
 def test_a_run_leaves_a_model_and_its_record(trained: Path) -> None:
     model = load_model(trained)
     assert model.card.organelles == ("mito",)
+    assert model.card.architecture == asem(num_maps=4, pool_factors=((2, 2, 2),))
     assert model.card.training_regions[0].endswith("raw (0, 0, 0) to (40, 40, 40)")
+    raw = balls((40, 40, 40))[0]
+    assert model.card.grey_percentiles is not None
+    np.testing.assert_allclose(model.card.grey_percentiles, np.percentile(raw, (1, 25, 50, 75, 99)), atol=3)
     lines = records(trained)
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4, 5, 6]
     assert [line["step"] for line in lines if "validation" in line] == [4, 6]
     assert list(trained.glob("events.out.tfevents.*"))
+
+
+def test_a_network_is_what_its_section_says(container: Path) -> None:
+    network = train_config(container, network={"pool_factors": ((1, 2, 2), (2, 2, 2)), "padding": "same"}).network
+    plain = asem(num_channels=3, num_maps=4, pool_factors=((1, 2, 2), (2, 2, 2)))
+    assert train.read_architecture(network, num_channels=3) == replace(plain, padding="same")
+    thin = train_config(container, network={"kernel_sizes": ((1, 3, 3), (3, 3, 3))}).network
+    assert train.read_architecture(thin, num_channels=2).kernel_sizes == ((1, 3, 3), (3, 3, 3))
+
+
+def test_a_network_of_another_kind_is_trained_and_validated(container: Path, tmp_path: Path) -> None:
+    network = {
+        **{"padding": "same", "upsampling": "constant", "kernel_sizes": ((1, 3, 3), (3, 3, 3))},
+        **{"head_kernel_size": (1, 1, 1), "rematerialize": True},
+    }
+    config = train_config(container, network=network, input_shape=(16, 16, 16), num_train_steps=2)
+    train.run(config, tmp_path)
+    assert load_model(tmp_path).card.architecture == train.read_architecture(config.network, num_channels=2)
+    assert [line["step"] for line in records(tmp_path) if "validation" in line] == [2]
 
 
 def test_an_interrupted_run_goes_on_and_ends_the_same(
@@ -108,6 +133,9 @@ def test_a_run_can_start_from_another_model(container: Path, trained: Path, tmp_
         ({"voxel_size_nm": (8.0, 8.0, 8.0)}, r"regions\.all: raw has voxel size \(10\.0, 10\.0, 10\.0\) nm"),
         ({"organelles": ("er",)}, r"regions\.all\.labels has mito, config\.organelles is er"),
         ({"input_shape": (31, 32, 32)}, r"input_shape=\(31, 32, 32\).*nearest: \(30 or 32"),
+        ({"network": {"padding": "smae"}}, r"config\.network=.*no network: padding='smae' is none of valid, same; did"),
+        ({"network": {"pool_factors": (2, 2, 2)}}, r"config\.network=.*'pool_factors': \(2, 2, 2\).*no network"),
+        ({"network": {"kernel_sizes": ((1, 3, 3),) * 3}}, r"no network: kernel_sizes=.* 3 entries for 1 poolings"),
     ],
 )
 def test_wrong_settings_are_found_before_work(

@@ -10,7 +10,8 @@ import optax
 import pytest
 
 from asem_jax import devices
-from asem_jax.models.torch_weights import params_from_state_dict
+from asem_jax.models.architecture import asem
+from asem_jax.models.torch_weights import params_from_state_dict, read_checkpoint
 from asem_jax.models.unet import UNet
 from asem_jax.training.augment import Augmentation, allowed_transpositions
 from asem_jax.training.step import (
@@ -19,11 +20,13 @@ from asem_jax.training.step import (
     batch_loss,
     init_state,
     make_optimizer,
+    moments_of,
     parallel_train_step,
+    with_moments,
 )
 from tests.phantoms import balls
 
-NETWORK = UNet(num_maps=2, pool_factors=((2, 2, 2),), kernel_gain=2.4)
+NETWORK = UNet(asem(num_maps=2, pool_factors=((2, 2, 2),)), kernel_gain=2.4)
 SHAPE = (24, 24, 24)
 NO_CHANGE = Augmentation((), ((0, 1, 2),), 0.0, 0.0)
 
@@ -100,7 +103,7 @@ def test_three_updates_equal_those_of_the_original(cases_dir: Path) -> None:
     case = cases_dir / "train_steps"
     settings = json.loads((case / "expected.json").read_text())
     arrays = np.load(case / "batch.npz")
-    network = UNet(num_maps=2)
+    network = UNet(asem(num_maps=2))
     rate = settings["config"]["lr"]
     optimizer = make_optimizer(
         learning_rate=rate,
@@ -109,7 +112,7 @@ def test_three_updates_equal_those_of_the_original(cases_dir: Path) -> None:
         weight_decay=settings["config"]["weight_decay"],
         max_gradient_norm=None,
     )
-    params = params_from_state_dict(np.load(case / "weights_initial.npz"), num_poolings=3)
+    params = params_from_state_dict(np.load(case / "weights_initial.npz"), network.architecture)
     state = TrainState(jnp.int32(0), params, optimizer.init(params))
     mesh = jax.make_mesh((1,), ("data",), (jax.sharding.AxisType.Auto,), devices=jax.devices()[:1])
     # The case gives raw in [-1, 1]; the step scales grey values, and these are whole.
@@ -124,5 +127,36 @@ def test_three_updates_equal_those_of_the_original(cases_dir: Path) -> None:
         state, loss = update(state, batch)
         losses.append(float(loss))
     np.testing.assert_allclose(losses, settings["loss_f64"], atol=1e-5)
-    expected = params_from_state_dict(np.load(case / "weights_after3_f64.npz"), num_poolings=3)
+    expected = params_from_state_dict(np.load(case / "weights_after3_f64.npz"), network.architecture)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=0.05 * rate), state.params, expected)
+    # The file that the original wrote after these updates holds the optimiser that ours has become.
+    adam = read_checkpoint(case / "model_checkpoint_2").adam
+    assert adam is not None and adam.step == int(moments_of(state.opt_state).count) == 3
+    for moments, arrays in (
+        (moments_of(state.opt_state).mu, adam.first),
+        (moments_of(state.opt_state).nu, adam.second),
+    ):
+        wanted = params_from_state_dict(arrays, network.architecture)
+        largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(wanted))
+        jax.tree.map(lambda a, b, m=largest: np.testing.assert_allclose(a, b, atol=1e-4 * m), moments, wanted)
+
+
+def test_moments_replace_those_of_adam_and_nothing_else() -> None:
+    optimizer = make_optimizer(
+        learning_rate=1.0, final_learning_rate=0.5, num_steps=10, weight_decay=0.1, max_gradient_norm=1.0
+    )
+    params = {"a": jnp.zeros(2)}
+    before = optimizer.init(params)
+    after = with_moments(before, jnp.int32(5), {"a": jnp.ones(2)}, {"a": jnp.full(2, 3.0)})
+    assert jax.tree.structure(after) == jax.tree.structure(before)
+    assert int(moments_of(after).count) == 5
+    assert [float(tree["a"][0]) for tree in (moments_of(after).mu, moments_of(after).nu)] == [1.0, 3.0]
+    updates, _ = optimizer.update({"a": jnp.zeros(2)}, after, params)
+    # The schedule is at its beginning: the rate is 1, and the means are corrected for 6 updates.
+    mean, square = 0.9 / (1 - 0.9**6), 0.999 * 3 / (1 - 0.999**6)
+    np.testing.assert_allclose(updates["a"], -mean / square**0.5, rtol=1e-5)
+
+
+def test_an_optimiser_without_adam_has_no_moments() -> None:
+    with pytest.raises(ValueError, match="holds 0 Adams, 1 is needed"):
+        moments_of(optax.sgd(0.1).init({"a": jnp.zeros(2)}))

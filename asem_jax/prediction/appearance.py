@@ -1,0 +1,90 @@
+"""Whether a volume looks like what a model was trained on, judged by its grey values.
+
+The judgement is coarse and errs towards silence: a volume that is unlike the training raw in a way that the checks
+below can see will be predicted badly; one that passes may still be unlike it (see `volumes.grey_values`).
+"""
+
+import logging
+
+from asem_jax.models.model import Model, ModelCard
+from asem_jax.volumes.geometry import Box
+from asem_jax.volumes.grey_values import Percentiles, inverted, sample_percentiles
+from asem_jax.volumes.volume import Volume
+
+logger = logging.getLogger(__name__)
+
+LEAST_INVERTED = 25.0
+"""Grey values between percentiles; parts of one volume (EPFL hippocampus, FIB-25) rarely differ by more."""
+
+MOST_SHIFT = 38.0
+"""Grey values between the medians; ASEM's augmentation shifts the brightness by up to 15 % of 255."""
+
+MOST_RATIO = 2.0
+"""Between the widths of the middle halves; ASEM's augmentation changes the contrast by up to 15 %."""
+
+LEAST_WIDTH_EQUALISED = 64.0
+"""Of the middle half: a perfectly equalised volume has 127, the EPFL hippocampus and FIB-25 as recorded 34 to 62."""
+
+
+def warn_of_appearance(model: Model, raw: Volume, box: Box) -> None:
+    """Logs a warning if `box` of `raw` looks unlike what the model was trained on; reads a few small blocks.
+
+    Args:
+      model: the network and its card.
+      raw: uint8 grey values.
+      box: what shall be predicted, voxels of `raw`.
+    """
+    found = sample_percentiles(raw, box)
+    difference = None if found is None else describe_difference(model.card, found)
+    if difference:
+        logger.warning("%s: %s", raw.address, difference)
+
+
+def describe_difference(card: ModelCard, found: Percentiles) -> str | None:
+    """Returns a sentence on how a volume differs from the training raw; None where nothing speaks against it.
+
+    Args:
+      card: of the model; what it does not know is not checked.
+      found: of the volume.
+    """
+    trained = card.grey_percentiles
+    if trained is not None:
+        if _is_inverted(trained, found):
+            return (
+                f"the volume looks inverted: its grey values are {_text(found)}, inverted {_text(inverted(found))}, "
+                f"and the model was trained on {_text(trained)} ({card.polarity}); look at a section, and give 255 - v "
+                "if its membranes are the other way."
+            )
+        shift, ratio = found[2] - trained[2], _width(found) / max(_width(trained), 1.0)
+        if abs(shift) > MOST_SHIFT or not 1 / MOST_RATIO <= ratio <= MOST_RATIO:
+            return (
+                f"the volume is {abs(shift):.0f} grey values {'brighter' if shift > 0 else 'darker'} and has "
+                f"{ratio:.2g} times the contrast of what the model was trained on ({_text(found)} against "
+                f"{_text(trained)}); give raw that was scaled and equalised alike."
+            )
+    if card.equalised and _width(found) < LEAST_WIDTH_EQUALISED:
+        return (
+            f"the model was trained on equalised raw (CLAHE), and the volume does not look it: half of its voxels lie "
+            f"within {_width(found):.0f} grey values ({_text(found)}), of an equalised volume's within about 100; "
+            "equalise it first."
+        )
+    return None
+
+
+def _is_inverted(trained: Percentiles, found: Percentiles) -> bool:
+    """Says whether a volume would be much more like the training raw if it were inverted."""
+    as_it_is, turned = _distance(trained, found), _distance(trained, inverted(found))
+    return as_it_is > LEAST_INVERTED and turned < as_it_is / 2
+
+
+def _distance(a: Percentiles, b: Percentiles) -> float:
+    return max(abs(x - y) for x, y in zip(a, b, strict=True))
+
+
+def _width(values: Percentiles) -> float:
+    """Returns the grey values that the middle half of the voxels spans."""
+    return values[3] - values[1]
+
+
+def _text(values: Percentiles) -> str:
+    return "/".join(f"{value:.0f}" for value in values)
