@@ -60,14 +60,22 @@ def first_picture(page: Path) -> bytes:
 
 
 def training(path: Path) -> dict[str, Any]:
-    """Returns steps, duration and the last validation of a training record."""
+    """Returns steps, duration and validations of a training; the best step is the one whose checkpoint is used."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     steps = [line for line in lines if "time" in line]
-    spent_s = sum((b["step"] - a["step"]) / b["steps_per_s"] for a, b in pairwise(steps))
+    validations = [line for line in lines if "validation" in line]
+    best = max(validations, key=lambda line: line["f1"])["step"] if validations else steps[-1]["step"]
+
+    def minutes_until(step: int) -> float:
+        done = [(b["step"] - a["step"]) / b["steps_per_s"] for a, b in pairwise(steps) if b["step"] <= step]
+        return round(sum(done) / 60, 1)
+
     return {
         "num_steps": steps[-1]["step"],
-        "minutes_after_first_record": round(spent_s / 60, 1),
-        "validation": [line for line in lines if "validation" in line],
+        "minutes_after_first_record": minutes_until(steps[-1]["step"]),
+        "best_step": best,
+        "minutes_until_best_step": minutes_until(best),
+        "validation": validations,
     }
 
 
