@@ -1,7 +1,8 @@
 """The numbers of a simulated cell."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 from asem_jax.simulation.microscope import Microscope
 from asem_jax.volumes.geometry import Float3, float3
@@ -106,6 +107,14 @@ class Cell:
                 f"mitochondrion_radius_nm={self.mitochondrion_radius_nm} leaves no room inside a wall of "
                 f"{wall:g} nm ({WALL_MEMBRANES} times membrane_nm); give larger radii or a thinner membrane."
             )
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        # A cell is the key of what is remembered about it, and is asked for its hash at every step.
+        return hash(tuple(getattr(self, field.name) for field in fields(self)))
 
 
 def _range(values: Sequence[float], name: str) -> Range:

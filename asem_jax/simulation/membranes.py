@@ -11,7 +11,7 @@ import numpy as np
 from asem_jax.simulation.cell import Cell
 from asem_jax.simulation.organelles import Grey
 from asem_jax.simulation.texture import Axes, Stream, generator, smooth_field
-from asem_jax.simulation.tubes import TubeField
+from asem_jax.simulation.tubes import TubeDistance
 from asem_jax.volumes.geometry import Box, Float3
 
 # Plasma membranes keep `_CLEARANCE_NM` from tubes, and give way within `BEND_NM`.
@@ -28,7 +28,7 @@ _RETICULUM_FROM_TUBES_NM = 25.0
 _RETICULUM_FROM_PLASMA_NM = 35.0
 
 
-def processes(cell: Cell, box: Box, axes: Axes, tubes: Sequence[TubeField]) -> tuple[Grey, Grey]:
+def processes(cell: Cell, box: Box, axes: Axes, tubes: Sequence[TubeDistance]) -> tuple[Grey, Grey]:
     """Returns the distance to the nearest plasma membrane in nm, and the tone of the process, grey values.
 
     The tissue is cut where a smooth field crosses whole numbers, so processes never cross each other.
@@ -89,7 +89,7 @@ def _level(cell: Cell, axes: Axes) -> Grey:
     return field * np.float32(_PROCESSES_PER_DEVIATION)
 
 
-def _bend(cell: Cell, level: Grey, tube: TubeField, box: Box) -> None:
+def _bend(cell: Cell, level: Grey, tube: TubeDistance, box: Box) -> None:
     """Bends `level`, in place, so that the tube lies in the process of its centre."""
     z, y, x = (np.array([c]) for c in tube.tube.centre)
     home = np.floor(_level(cell, (z, y, x))[0, 0, 0])

@@ -7,20 +7,21 @@ never overlap.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 
 from asem_jax.simulation import organelles
 from asem_jax.simulation.cell import Cell
+from asem_jax.simulation.objects import Lattice, ObjectKey
 from asem_jax.simulation.texture import Stream, generator
-from asem_jax.simulation.tubes import Tube, overlap
-from asem_jax.volumes.geometry import Box, Float3, Int3
+from asem_jax.simulation.tubes import Tube, TubeField, overlap
+from asem_jax.volumes.geometry import Box, Float3, Int3, float3
 
 Draw = Callable[[np.random.Generator, npt.NDArray[np.float64], float, Cell], Tube]
+Looks = Callable[[Cell, TubeField, organelles.Grey, float], organelles.Grey]
 
 # Lattice cells whose tubes are remembered: a few kB each.
 _REMEMBERED = 2**14
@@ -31,25 +32,42 @@ class Population:
     """One kind of organelle.
 
     Attributes:
+      organelle: its name in labels and tables.
       stream: its random numbers.
       draw: its shape, from (generator, centre in nm, size, cell); `size` is uniform in 0..1.
+      looks: its grey values, from (cell, field, grain, edge in nm).
       per_um3: candidates per cubic micrometre.
       least_reach_nm: no part of a tube of size 0 is farther from its centre.
       reach_nm: the same for size 1; in between it grows in proportion.
       gap_nm: distance kept from all tubes placed before.
     """
 
+    organelle: str
     stream: Stream
     draw: Draw
+    looks: Looks
     per_um3: float
     least_reach_nm: float
     reach_nm: float
     gap_nm: float
 
-    @property
+    @cached_property
     def pitch_nm(self) -> float:
         """Edge of a lattice cell: about half a tube, so that few are drawn in vain."""
         return max(250.0, self.reach_nm)
+
+    @cached_property
+    def lattice(self) -> Lattice:
+        """Where its tubes are drawn."""
+        return Lattice(self.pitch_nm, self.reach_nm, int(self._per_lattice_cell) + 1)
+
+    @property
+    def _per_lattice_cell(self) -> float:
+        return self.per_um3 * self.pitch_nm**3 * 1e-9
+
+    def key(self, tube: Tube) -> ObjectKey:
+        """Returns the name of one of its tubes."""
+        return ObjectKey(self.organelle, tube.index, tube.rank)
 
 
 @lru_cache(maxsize=16)
@@ -59,24 +77,30 @@ def populations(cell: Cell) -> tuple[Population, ...]:
     thickest = swell * cell.mitochondrion_radius_nm[1]
     return (
         Population(
+            "mito",
             Stream.MITOCHONDRION,
             organelles.draw_mitochondrion,
+            organelles.mitochondrion_grey,
             cell.mitochondria_per_um3,
             cell.mitochondrion_length_nm[0] / 2 + thickest,
             cell.mitochondrion_length_nm[1] / 2 + thickest,
             4 * cell.membrane_nm,
         ),
         Population(
+            "lysosomes",
             Stream.BODY,
             organelles.draw_body,
+            organelles.body_grey,
             cell.bodies_per_um3,
             (1 + swell) * cell.body_radius_nm[0],
             (1 + swell) * cell.body_radius_nm[1],
             2 * cell.membrane_nm,
         ),
         Population(
+            "vesicles",
             Stream.VESICLE,
             organelles.draw_vesicle,
+            organelles.vesicle_grey,
             cell.vesicles_per_um3,
             cell.vesicle_radius_nm[0],
             cell.vesicle_radius_nm[1],
@@ -89,6 +113,8 @@ def tubes_near(cell: Cell, kind: int, box: Box, margin_nm: float) -> Iterator[Tu
     """Yields the tubes of population `kind` that come within `margin_nm` of the voxels of `box`."""
     low = np.multiply(box.start, cell.voxel_size_nm) - margin_nm
     high = np.multiply(box.stop, cell.voxel_size_nm) + margin_nm
+    if populations(cell)[kind].per_um3 == 0:
+        return
     for index in _lattice(populations(cell)[kind], low, high):
         for tube in survivors(cell, kind, index):
             if (tube.low_nm < high).all() and (tube.high_nm > low).all():
@@ -120,22 +146,20 @@ class _Candidate:
     @cached_property
     def tube(self) -> Tube:
         rng = generator(self.cell.seed, self.population.stream, self.index, 1 + self.rank)
-        return self.population.draw(rng, np.array(self.centre), self.size, self.cell)
+        drawn = self.population.draw(rng, np.array(self.centre), self.size, self.cell)
+        return replace(drawn, index=self.index, rank=self.rank)
 
-    @property
+    @cached_property
     def reach_nm(self) -> float:
         least, most = self.population.least_reach_nm, self.population.reach_nm
         return least + (most - least) * self.size
-
-    def near(self, other: "_Candidate", gap_nm: float) -> bool:
-        return math.dist(self.centre, other.centre) < self.reach_nm + other.reach_nm + gap_nm
 
 
 @lru_cache(maxsize=_REMEMBERED)
 def _candidates(cell: Cell, kind: int, index: Int3) -> tuple[_Candidate, ...]:
     own = populations(cell)[kind]
     rng = generator(cell.seed, own.stream, index)
-    number = int(own.per_um3 * own.pitch_nm**3 * 1e-9 + rng.random())
+    number = int(own._per_lattice_cell + rng.random())
     drawn = rng.random((number, 5)).tolist()
     return tuple(
         _Candidate(cell, own, index, rank, order, size, _place(index, shares, own.pitch_nm))
@@ -160,9 +184,14 @@ def _survives(cell: Cell, kind: int, one: _Candidate) -> bool:
 
 def _rivals(cell: Cell, kind: int, one: _Candidate, gap_nm: float) -> Iterator[_Candidate]:
     """Yields the candidates of a kind that `one` may overlap."""
-    centre, reach = np.array(one.centre), one.reach_nm + gap_nm
-    for index in _lattice(populations(cell)[kind], centre - reach, centre + reach):
-        yield from (other for other in _candidates(cell, kind, index) if one.near(other, gap_nm))
+    population, reach, centre = populations(cell)[kind], one.reach_nm + gap_nm, one.centre
+    if population.per_um3 == 0:
+        return
+    low, high = ((z - sign * reach, y - sign * reach, x - sign * reach) for sign in (1, -1) for z, y, x in [centre])
+    for index in population.lattice.cells(low, high):
+        for other in _candidates(cell, kind, index):
+            if math.dist(centre, other.centre) < reach + other.reach_nm:
+                yield other
 
 
 def _place(index: Int3, shares: Sequence[float], pitch_nm: float) -> Float3:
@@ -174,7 +203,4 @@ def _lattice(
     population: Population, low_nm: npt.NDArray[np.float64], high_nm: npt.NDArray[np.float64]
 ) -> Iterator[Int3]:
     """Returns the lattice cells that may hold the centre of a tube that touches the box low..high."""
-    first = np.floor((low_nm - population.reach_nm) / population.pitch_nm).astype(int).tolist()
-    last = np.floor((high_nm + population.reach_nm) / population.pitch_nm).astype(int).tolist()
-    z, y, x = (range(a, b + 1) for a, b in zip(first, last, strict=True))
-    return product(z, y, x)
+    return population.lattice.cells(float3(low_nm.tolist(), "low_nm"), float3(high_nm.tolist(), "high_nm"))

@@ -3,7 +3,8 @@
 Memory: about 30 float32 arrays of the block and its halo. Laws that hold (and are tested):
 
 * a block is the same alone and as part of any larger one;
-* the labels are where the tubes are: a voxel is mitochondrion if its centre is not outside one.
+* the labels are where the tubes are: a voxel is mitochondrion if its centre is not outside one;
+* a voxel belongs to one object at most.
 """
 
 from collections.abc import Sequence
@@ -12,22 +13,24 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from asem_jax.simulation import microscope, organelles
+from asem_jax.simulation import microscope
 from asem_jax.simulation.cell import Cell
 from asem_jax.simulation.membranes import BEND_NM, processes, reticulum
 from asem_jax.simulation.microscope import axes_of
+from asem_jax.simulation.objects import Lattice, Numbering, ObjectKey, table_of
 from asem_jax.simulation.organelles import Grey, band, coverage
-from asem_jax.simulation.placement import tubes_near
-from asem_jax.simulation.texture import Stream, smooth_field
-from asem_jax.simulation.tubes import TubeField, tube_field
+from asem_jax.simulation.placement import populations, tubes_near
+from asem_jax.simulation.texture import LARGEST, Stream, smooth_field
+from asem_jax.simulation.tubes import Tube, TubeDistance, tube_distance, tube_field
 from asem_jax.volumes.geometry import Box
 
-# In `placement.populations` and here: what is nearer to the front takes precedence, and is painted last.
-_LOOKS = (organelles.mitochondrion_grey, organelles.body_grey, organelles.vesicle_grey)
-_MITOCHONDRION = 0
 _GRAIN_NM, _COARSE_NM, _WOBBLE_NM = 22.0, 60.0, 110.0
 # Slopes are differences between neighbours, and are taken twice.
 _SLOPE_HALO = 2
+# The reticulum of a tissue is one object: where its parts meet is not known.
+_RETICULUM = ObjectKey("er", (0, 0, 0), 0)
+
+Objects = npt.NDArray[np.int32]
 
 
 class Block(NamedTuple):
@@ -35,11 +38,34 @@ class Block(NamedTuple):
 
     Attributes:
       raw: uint8 z y x.
-      labels: organelle -> uint8 z y x, 0 or 1.
+      objects: 0 = none, else 1 + a place in `keys`, int32 z y x.
+      keys: the objects that may be in the block.
     """
 
     raw: npt.NDArray[np.uint8]
-    labels: dict[str, npt.NDArray[np.uint8]]
+    objects: Objects
+    keys: tuple[ObjectKey, ...]
+
+    def labels(self, organelle: str) -> npt.NDArray[np.uint8]:
+        """Returns where an organelle is, uint8 z y x, 0 or 1."""
+        mine = {place: 1 for place, key in enumerate(self.keys, 1) if key.organelle == organelle}
+        labels: npt.NDArray[np.uint8] = table_of(mine, len(self.keys) + 1, "uint8")[self.objects]
+        return labels
+
+    def instances(self, organelle: str, numbering: Numbering) -> npt.NDArray[np.uint32]:
+        """Returns the number of the object in each voxel, uint32 z y x, 0 = not this organelle."""
+        present = np.flatnonzero(np.bincount(self.objects.ravel(), minlength=len(self.keys) + 1)).tolist()
+        keys = {place: self.keys[place - 1] for place in present if place}
+        mine = {place: numbering.number(key) for place, key in keys.items() if key.organelle == organelle}
+        numbers: npt.NDArray[np.uint32] = table_of(mine, len(self.keys) + 1, "uint32")[self.objects]
+        return numbers
+
+
+def lattices(cell: Cell) -> dict[str, Lattice]:
+    """Returns where the objects of each organelle of `cell` are drawn: what a `Numbering` needs."""
+    return {population.organelle: population.lattice for population in populations(cell)} | {
+        _RETICULUM.organelle: Lattice(float("inf"), 0.0, 1)
+    }
 
 
 def simulate_block(cell: Cell, box: Box) -> Block:
@@ -51,48 +77,61 @@ def simulate_block(cell: Cell, box: Box) -> Block:
     """
     halo = cell.microscope.halo(cell.voxel_size_nm)
     seen = box.grow(halo)
-    grey, mitochondria = _paint(cell, seen.grow(_SLOPE_HALO))
+    grey, objects, keys = _paint(cell, seen.grow(_SLOPE_HALO))
     inner = seen.shift([_SLOPE_HALO - a for a in seen.start]).slices
     raw = microscope.image(cell.microscope, grey[inner], box, voxel_size_nm=cell.voxel_size_nm, seed=cell.seed)
     inner = box.shift([_SLOPE_HALO + h - a for a, h in zip(box.start, halo, strict=True)]).slices
-    return Block(raw, {"mito": mitochondria[inner].astype(np.uint8)})
+    return Block(raw, objects[inner], keys)
 
 
-def _paint(cell: Cell, box: Box) -> tuple[Grey, npt.NDArray[np.bool_]]:
-    """Returns true grey values and where mitochondria are."""
+def _paint(cell: Cell, box: Box) -> tuple[Grey, Objects, tuple[ObjectKey, ...]]:
+    """Returns true grey values, and which object is where."""
     axes = axes_of(box, cell.voxel_size_nm)
     edge_nm = sum(cell.voxel_size_nm) / 3
     grain = smooth_field(cell.seed, Stream.FINE, (_GRAIN_NM,) * 3, axes)
     wobble = smooth_field(cell.seed, Stream.WOBBLE, (_WOBBLE_NM,) * 3, axes) * np.float32(cell.wobble_nm)
-    kinds = [_fields(cell, kind, box, wobble) for kind in range(len(_LOOKS))]
-    grey = _surroundings(cell, box, grain, [field for kind in reversed(kinds) for field in kind], edge_nm)
-    for looks, fields in zip(reversed(_LOOKS), reversed(kinds), strict=True):
-        for field in fields:
+    kinds = [list(tubes_near(cell, kind, box, BEND_NM)) for kind in range(len(populations(cell)))]
+    distances = _distances(cell, box, kinds, wobble) if cell.process_nm or cell.er_nm else []
+    grey, inside = _surroundings(cell, box, grain, distances, edge_nm)
+    objects = np.zeros(box.shape, np.int32)
+    keys = [_RETICULUM]
+    if inside is not None:
+        objects[inside <= 0] = 1
+    # What takes precedence in `populations` is painted last.
+    for population, tubes in zip(reversed(populations(cell)), reversed(kinds), strict=True):
+        for tube in tubes:
+            margin = LARGEST * cell.wobble_nm + edge_nm
+            field = tube_field(tube, box, voxel_size_nm=cell.voxel_size_nm, margin_nm=margin)
+            if field.box.num_voxels == 0:
+                continue
+            keys.append(population.key(tube))
             part = field.slices(box)
+            np.add(field.distance, wobble[part], out=field.distance)
             share = coverage(field.distance, edge_nm)
-            grey[part] += (looks(cell, field, grain[part], edge_nm) - grey[part]) * share
-    mitochondria = np.zeros(box.shape, bool)
-    for field in kinds[_MITOCHONDRION]:
-        mitochondria[field.slices(box)] |= field.distance <= 0
-    return grey, mitochondria
+            grey[part] += (population.looks(cell, field, grain[part], edge_nm) - grey[part]) * share
+            objects[part][field.distance <= 0] = len(keys)
+    return grey, objects, tuple(keys)
 
 
-def _fields(cell: Cell, kind: int, box: Box, wobble: Grey) -> list[TubeField]:
-    """Returns the tubes of one kind as seen from the box, their surfaces displaced by `wobble`."""
-    fields = [
-        tube_field(tube, box, voxel_size_nm=cell.voxel_size_nm, margin_nm=BEND_NM)
-        for tube in tubes_near(cell, kind, box, BEND_NM)
+def _distances(cell: Cell, box: Box, kinds: Sequence[Sequence[Tube]], wobble: Grey) -> list[TubeDistance]:
+    """Returns how far the box is from each tube, last kind first, with surfaces displaced by `wobble`."""
+    found = [
+        tube_distance(tube, box, voxel_size_nm=cell.voxel_size_nm, margin_nm=BEND_NM)
+        for tubes in reversed(kinds)
+        for tube in tubes
     ]
-    for field in fields:
-        np.add(field.distance, wobble[field.slices(box)], out=field.distance)
-    return fields
+    for tube in found:
+        np.add(tube.distance, wobble[tube.slices(box)], out=tube.distance)
+    return found
 
 
-def _surroundings(cell: Cell, box: Box, grain: Grey, tubes: Sequence[TubeField], edge_nm: float) -> Grey:
-    """Returns the grey values of everything that is no tube: cytosol, reticulum, plasma membranes."""
+def _surroundings(
+    cell: Cell, box: Box, grain: Grey, tubes: Sequence[TubeDistance], edge_nm: float
+) -> tuple[Grey, Grey | None]:
+    """Returns the grey values of everything that is no tube, and the distance to the reticulum, if there is one."""
     axes = axes_of(box, cell.voxel_size_nm)
     grey = np.float32(cell.cytosol_grey) + _cytosol(cell, axes, grain)
-    plasma = None
+    plasma = inside = None
     if cell.process_nm:
         plasma, tone = processes(cell, box, axes, tubes)
         grey += tone
@@ -108,7 +147,7 @@ def _surroundings(cell: Cell, box: Box, grain: Grey, tubes: Sequence[TubeField],
         grey += (np.float32(cell.membrane_grey + 10) - grey) * wall
     if plasma is not None:
         grey += (np.float32(cell.membrane_grey) - grey) * band(plasma, 0.0, 1.3 * cell.membrane_nm, edge_nm)
-    return grey
+    return grey, inside
 
 
 def _cytosol(cell: Cell, axes: microscope.Axes, grain: Grey) -> Grey:

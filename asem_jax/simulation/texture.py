@@ -51,6 +51,8 @@ _FIELD_TILE = (8, 8, 8)
 _VOXEL_TILE = (16, 32, 32)
 # A quadratic B-spline keeps 11/20 of the variance of its nodes per axis; uniform [-1, 1) has variance 1/3.
 _NODE_SCALE = 3**0.5 / 0.55**1.5
+# No value of a `smooth_field` is farther from 0: it is a mean of its nodes.
+LARGEST = _NODE_SCALE
 
 
 def generator(seed: int, stream: Stream, index: Sequence[int], rank: int = 0) -> np.random.Generator:

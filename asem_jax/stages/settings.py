@@ -24,13 +24,14 @@ SCORED_REGION: Settings = {
 
 SETTINGS: dict[str, Settings] = {
     "simulate": {
-        "container": "address of the .zarr that gets raw and labels/mito",
+        "container": "address of the .zarr that gets raw, labels, objects, truth.csv and truth.jsonl",
         "shape": "voxels, z y x",
         "voxel_size_nm": "z y x; the objects stay where they are, in nm, when it changes",
         "seed": "0 or more; another seed is another tissue",
         "block_shape": "voxels made at a time, z y x, multiples of chunk_shape",
         "chunk_shape": "voxels per file, z y x",
         "num_threads": "blocks made at a time",
+        "organelles": "names of those whose labels and objects are written; the table has all",
         "cell": {
             "mitochondria_per_um3": "placed where there is room, tried per cubic micrometre",
             "mitochondrion_radius_nm": "smallest and largest",
