@@ -48,11 +48,18 @@ def get_config() -> ConfigDict:
                 },
                 "microscope": {
                     "blur_nm": 8.0,
+                    "depth_samples": 1,
+                    "charging": 0.0,
+                    "charging_greys": (90.0, 185.0),
+                    "charging_nm": 30.0,
+                    "streak_nm": 200.0,
+                    "shift_nm": 0.0,
                     "shot_noise_grey": 7.0,
                     "drift_grey": 4.0,
                     "drift_contrast": 0.05,
                     "drift_nm": 250.0,
                     "curtain_grey": 1.5,
+                    "window_grey": (0.0, 255.0),
                 },
             },
             "convert": {

@@ -44,6 +44,7 @@ class Stream(IntEnum):
     BRIGHTNESS = 16
     CONTRAST = 17
     CURTAIN = 18
+    SECTION_SHIFT = 60
 
 
 # Words are made in whole tiles: a Philox costs as much to set up as some hundred words cost to draw.

@@ -55,11 +55,19 @@ SETTINGS: dict[str, Settings] = {
         },
         "microscope": {
             "blur_nm": "standard deviation of the Gaussian point spread",
+            "depth_samples": "planes painted over the depth of a section, which shows their mean; odd, 1 = its middle",
+            "charging": "grey values gained where empty resin charges, and lost where dense places do, per grey value "
+            "beyond charging_greys; 0 = none",
+            "charging_greys": "darker and brighter surroundings charge; two grey values",
+            "charging_nm": "standard deviation of the Gaussian over which surroundings count: size of the halo",
+            "streak_nm": "length of the opposite streak behind a charged place, along x; 0 = none",
+            "shift_nm": "largest misalignment of a section along y and x; its standard deviation is 0.38 of it",
             "shot_noise_grey": "standard deviation at grey value 128; its square grows with the signal",
             "drift_grey": "standard deviation of the brightness along z, grey values",
             "drift_contrast": "standard deviation of the contrast along z, as a fraction",
             "drift_nm": "distance along z over which both change",
             "curtain_grey": "standard deviation of the milling stripes, which run along y, grey values",
+            "window_grey": "grey values that become 0 and 255; (0, 255) = as they are",
         },
     },
     "convert": {

@@ -7,11 +7,21 @@ from asem_jax.simulation.cell import Cell
 from asem_jax.simulation.microscope import Microscope
 
 PERFECT = Microscope(
-    blur_nm=0.0, shot_noise_grey=0.0, drift_grey=0.0, drift_contrast=0.0, drift_nm=250.0, curtain_grey=0.0
+    blur_nm=0.0,
+    depth_samples=1,
+    charging=0.0,
+    charging_greys=(90.0, 185.0),
+    charging_nm=30.0,
+    streak_nm=200.0,
+    shift_nm=0.0,
+    shot_noise_grey=0.0,
+    drift_grey=0.0,
+    drift_contrast=0.0,
+    drift_nm=250.0,
+    curtain_grey=0.0,
+    window_grey=(0.0, 255.0),
 )
-MICROSCOPE = Microscope(
-    blur_nm=8.0, shot_noise_grey=7.0, drift_grey=4.0, drift_contrast=0.05, drift_nm=250.0, curtain_grey=1.5
-)
+MICROSCOPE = replace(PERFECT, blur_nm=8.0, shot_noise_grey=7.0, drift_grey=4.0, drift_contrast=0.05, curtain_grey=1.5)
 CELL = Cell(
     seed=4,
     voxel_size_nm=(10.0, 10.0, 10.0),
