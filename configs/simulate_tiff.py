@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
                 "chunk_shape": (64, 64, 64),
                 "num_threads": 2,
                 "organelles": ("mito",),
+                "whole_cell": None,
                 "cell": {
                     "mitochondria_per_um3": 7.0,
                     "mitochondrion_radius_nm": (125.0, 200.0),

@@ -1,6 +1,6 @@
 """A block of the simulated cell: everything in it painted, then imaged.
 
-Memory: about 30 float32 arrays of the block and its halo. Laws that hold (and are tested):
+Memory: some 30 float32 arrays of the block and its halo. Laws that hold (and are tested):
 
 * a block is the same alone and as part of any larger one;
 * the labels are where the tubes are: a voxel is mitochondrion if its centre is not outside one;
@@ -8,27 +8,33 @@ Memory: about 30 float32 arrays of the block and its halo. Laws that hold (and a
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from asem_jax.simulation import microscope
-from asem_jax.simulation.cell import Cell
+from asem_jax.simulation import interior, microscope, surfaces
+from asem_jax.simulation.canvas import Canvas, cytosol_grain
+from asem_jax.simulation.cell import Cell, WholeCell
 from asem_jax.simulation.membranes import BEND_NM, processes, reticulum
 from asem_jax.simulation.microscope import axes_of
+from asem_jax.simulation.nucleus import pore_spread
 from asem_jax.simulation.objects import Lattice, Numbering, ObjectKey, table_of
 from asem_jax.simulation.organelles import Grey, band, coverage
+from asem_jax.simulation.pits import caveola_spread, pit_spread
 from asem_jax.simulation.placement import populations, tubes_near
 from asem_jax.simulation.texture import LARGEST, Stream, smooth_field
 from asem_jax.simulation.tubes import Tube, TubeDistance, tube_distance, tube_field
 from asem_jax.volumes.geometry import Box
 
-_GRAIN_NM, _COARSE_NM, _WOBBLE_NM = 22.0, 60.0, 110.0
+_WOBBLE_NM = 110.0
 # Slopes are differences between neighbours, and are taken twice.
 _SLOPE_HALO = 2
 # The reticulum of a tissue is one object: where its parts meet is not known.
 _RETICULUM = ObjectKey("er", (0, 0, 0), 0)
+# A whole cell has one of these.
+ONE_PER_CELL = ("nucleus", "nuclear_envelope", "er")
 
 Objects = npt.NDArray[np.int32]
 
@@ -63,8 +69,20 @@ class Block(NamedTuple):
 
 def lattices(cell: Cell) -> dict[str, Lattice]:
     """Returns where the objects of each organelle of `cell` are drawn: what a `Numbering` needs."""
-    return {population.organelle: population.lattice for population in populations(cell)} | {
-        _RETICULUM.organelle: Lattice(float("inf"), 0.0, 1)
+    found = {population.organelle: population.lattice for population in populations(cell)}
+    if cell.whole is None:
+        return found | {_RETICULUM.organelle: Lattice(float("inf"), 0.0, 1)}
+    cubes, spreads = surfaces.site_lattice(cell.whole), patch_spreads(cell.whole)
+    found |= dict.fromkeys(ONE_PER_CELL, cubes)
+    return found | {name: surfaces.patch_lattice(cell.whole, spread) for name, spread in spreads.items()}
+
+
+def patch_spreads(whole: WholeCell) -> dict[str, surfaces.Spread]:
+    """Returns how the organelles that lie on surfaces are spread."""
+    return {
+        "nuclear_pores": pore_spread(whole),
+        "coated_pits": pit_spread(whole),
+        "caveolae": caveola_spread(whole),
     }
 
 
@@ -77,40 +95,55 @@ def simulate_block(cell: Cell, box: Box) -> Block:
     """
     halo = cell.microscope.halo(cell.voxel_size_nm)
     seen = box.grow(halo)
-    grey, objects, keys = _paint(cell, seen.grow(_SLOPE_HALO))
-    inner = seen.shift([_SLOPE_HALO - a for a in seen.start]).slices
-    raw = microscope.image(cell.microscope, grey[inner], box, voxel_size_nm=cell.voxel_size_nm, seed=cell.seed)
-    inner = box.shift([_SLOPE_HALO + h - a for a, h in zip(box.start, halo, strict=True)]).slices
-    return Block(raw, objects[inner], keys)
+    slope = _SLOPE_HALO if cell.whole is None else 0
+    canvas = _paint(cell, seen.grow(slope))
+    inner = seen.shift([slope - a for a in seen.start]).slices
+    raw = microscope.image(cell.microscope, canvas.grey[inner], box, voxel_size_nm=cell.voxel_size_nm, seed=cell.seed)
+    inner = box.shift([slope + h - a for a, h in zip(box.start, halo, strict=True)]).slices
+    return Block(raw, canvas.objects[inner], tuple(canvas.keys))
 
 
-def _paint(cell: Cell, box: Box) -> tuple[Grey, Objects, tuple[ObjectKey, ...]]:
+def _paint(cell: Cell, box: Box) -> Canvas:
     """Returns true grey values, and which object is where."""
-    axes = axes_of(box, cell.voxel_size_nm)
-    edge_nm = sum(cell.voxel_size_nm) / 3
-    grain = smooth_field(cell.seed, Stream.FINE, (_GRAIN_NM,) * 3, axes)
-    wobble = smooth_field(cell.seed, Stream.WOBBLE, (_WOBBLE_NM,) * 3, axes) * np.float32(cell.wobble_nm)
+    canvas = Canvas.over(cell, box)
+    wobble = smooth_field(cell.seed, Stream.WOBBLE, (_WOBBLE_NM,) * 3, canvas.axes) * np.float32(cell.wobble_nm)
     kinds = [list(tubes_near(cell, kind, box, BEND_NM)) for kind in range(len(populations(cell)))]
-    distances = _distances(cell, box, kinds, wobble) if cell.process_nm or cell.er_nm else []
-    grey, inside = _surroundings(cell, box, grain, distances, edge_nm)
-    objects = np.zeros(box.shape, np.int32)
-    keys = [_RETICULUM]
+    if cell.whole is None:
+        _paint_tissue(canvas, kinds, wobble)
+        _paint_tubes(canvas, kinds, wobble)
+    else:
+        view = interior.survey(canvas, [tube for tubes in kinds for tube in tubes])
+        interior.paint_inside(canvas, view)
+        _paint_tubes(canvas, kinds, wobble)
+        interior.paint_outside(canvas, view)
+    return canvas
+
+
+def _paint_tissue(canvas: Canvas, kinds: Sequence[Sequence[Tube]], wobble: Grey) -> None:
+    """Paints the surroundings of tubes in tissue."""
+    cell = canvas.cell
+    distances = _distances(cell, canvas.box, kinds, wobble) if cell.process_nm or cell.er_nm else []
+    grey, inside = _surroundings(cell, canvas.box, canvas.grain, distances, canvas.edge_nm)
+    canvas.grey[...] = grey
     if inside is not None:
-        objects[inside <= 0] = 1
-    # What takes precedence in `populations` is painted last.
+        canvas.objects[inside <= 0] = canvas.add(_RETICULUM)
+
+
+def _paint_tubes(canvas: Canvas, kinds: Sequence[Sequence[Tube]], wobble: Grey) -> None:
+    """Paints tubes; what takes precedence in `populations` is painted last."""
+    cell, edge = canvas.cell, canvas.edge_nm
     for population, tubes in zip(reversed(populations(cell)), reversed(kinds), strict=True):
         for tube in tubes:
-            margin = LARGEST * cell.wobble_nm + edge_nm
-            field = tube_field(tube, box, voxel_size_nm=cell.voxel_size_nm, margin_nm=margin)
+            margin = LARGEST * cell.wobble_nm + edge
+            field = tube_field(tube, canvas.box, voxel_size_nm=cell.voxel_size_nm, margin_nm=margin)
             if field.box.num_voxels == 0:
                 continue
-            keys.append(population.key(tube))
-            part = field.slices(box)
-            np.add(field.distance, wobble[part], out=field.distance)
-            share = coverage(field.distance, edge_nm)
-            grey[part] += (population.looks(cell, field, grain[part], edge_nm) - grey[part]) * share
-            objects[part][field.distance <= 0] = len(keys)
-    return grey, objects, tuple(keys)
+            part = field.slices(canvas.box)
+            field = replace(field, distance=population.surface(cell, field) + wobble[part])
+            share = coverage(field.distance, edge)
+            grey = canvas.grey[part]
+            grey += (population.looks(cell, field, canvas.grain[part], edge) - grey) * share
+            canvas.objects[part][field.distance <= 0] = canvas.add(population.key(tube))
 
 
 def _distances(cell: Cell, box: Box, kinds: Sequence[Sequence[Tube]], wobble: Grey) -> list[TubeDistance]:
@@ -130,7 +163,7 @@ def _surroundings(
 ) -> tuple[Grey, Grey | None]:
     """Returns the grey values of everything that is no tube, and the distance to the reticulum, if there is one."""
     axes = axes_of(box, cell.voxel_size_nm)
-    grey = np.float32(cell.cytosol_grey) + _cytosol(cell, axes, grain)
+    grey = np.float32(cell.cytosol_grey) + cytosol_grain(cell, axes, grain)
     plasma = inside = None
     if cell.process_nm:
         plasma, tone = processes(cell, box, axes, tubes)
@@ -148,10 +181,3 @@ def _surroundings(
     if plasma is not None:
         grey += (np.float32(cell.membrane_grey) - grey) * band(plasma, 0.0, 1.3 * cell.membrane_nm, edge_nm)
     return grey, inside
-
-
-def _cytosol(cell: Cell, axes: microscope.Axes, grain: Grey) -> Grey:
-    """Returns the grain of cytosol: fine, coarse, and dark spots where the fine one peaks."""
-    coarse = smooth_field(cell.seed, Stream.COARSE, (_COARSE_NM,) * 3, axes)
-    spots = np.maximum(grain - np.float32(1.3), 0)
-    return (grain + coarse * np.float32(0.8) - spots * np.float32(2.5)) * np.float32(cell.texture_grey)

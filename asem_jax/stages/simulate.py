@@ -16,7 +16,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from asem_jax.simulation.cell import Cell
+from asem_jax.simulation.cell import Cell, WholeCell
 from asem_jax.simulation.microscope import Microscope
 from asem_jax.simulation.objects import Lattice, Numbering
 from asem_jax.simulation.scene import lattices, simulate_block
@@ -37,6 +37,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
         seed=config.seed,
         voxel_size_nm=config.voxel_size_nm,
         microscope=Microscope(**config.microscope),
+        whole=None if config.whole_cell is None else WholeCell(**config.whole_cell),
         **config.cell,
     )
     whole = Box.of_shape(config.shape)
