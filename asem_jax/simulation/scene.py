@@ -7,12 +7,13 @@ Memory: about 30 float32 arrays of the block and its halo. Laws that hold (and a
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from asem_jax.simulation import microscope, organelles
+from asem_jax.simulation import microscope, organelles, preparation
 from asem_jax.simulation.cell import Cell
 from asem_jax.simulation.membranes import BEND_NM, processes, reticulum
 from asem_jax.simulation.microscope import axes_of
@@ -49,13 +50,15 @@ def simulate_block(cell: Cell, box: Box) -> Block:
       cell: the tissue and the microscope.
       box: voxels, z y x, not empty; anywhere, also at negative positions. The centre of voxel 0 is at 0 nm.
     """
-    halo = cell.microscope.halo(cell.voxel_size_nm)
-    seen = box.grow(halo)
-    grey, mitochondria = _paint(cell, seen.grow(_SLOPE_HALO))
-    inner = seen.shift([_SLOPE_HALO - a for a in seen.start]).slices
-    raw = microscope.image(cell.microscope, grey[inner], box, voxel_size_nm=cell.voxel_size_nm, seed=cell.seed)
-    inner = box.shift([_SLOPE_HALO + h - a for a, h in zip(box.start, halo, strict=True)]).slices
-    return Block(raw, {"mito": mitochondria[inner].astype(np.uint8)})
+    painted_nm = cell.microscope.painted_voxel_nm(cell.voxel_size_nm)
+    tissue = replace(cell, voxel_size_nm=preparation.tissue_voxel_nm(cell.preparation, painted_nm))
+    painted = cell.microscope.painted_box(box, cell.voxel_size_nm)
+    grey, mitochondria = _paint(tissue, painted.grow(_SLOPE_HALO))
+    inner = (slice(_SLOPE_HALO, -_SLOPE_HALO),) * 3
+    look, size, seed = cell.microscope, cell.voxel_size_nm, cell.seed
+    raw = microscope.image(look, grey[inner], box, voxel_size_nm=size, seed=seed)
+    labels = microscope.visible_labels(look, mitochondria[inner], box, voxel_size_nm=size, seed=seed)
+    return Block(raw, {"mito": labels.astype(np.uint8)})
 
 
 def _paint(cell: Cell, box: Box) -> tuple[Grey, npt.NDArray[np.bool_]]:
@@ -64,6 +67,8 @@ def _paint(cell: Cell, box: Box) -> tuple[Grey, npt.NDArray[np.bool_]]:
     edge_nm = sum(cell.voxel_size_nm) / 3
     grain = smooth_field(cell.seed, Stream.FINE, (_GRAIN_NM,) * 3, axes)
     wobble = smooth_field(cell.seed, Stream.WOBBLE, (_WOBBLE_NM,) * 3, axes) * np.float32(cell.wobble_nm)
+    ruffles = preparation.ruffles(cell.preparation, cell.seed, axes)
+    wobble = wobble if ruffles is None else wobble + ruffles
     kinds = [_fields(cell, kind, box, wobble) for kind in range(len(_LOOKS))]
     grey = _surroundings(cell, box, grain, [field for kind in reversed(kinds) for field in kind], edge_nm)
     for looks, fields in zip(reversed(_LOOKS), reversed(kinds), strict=True):
@@ -71,6 +76,7 @@ def _paint(cell: Cell, box: Box) -> tuple[Grey, npt.NDArray[np.bool_]]:
             part = field.slices(box)
             share = coverage(field.distance, edge_nm)
             grey[part] += (looks(cell, field, grain[part], edge_nm) - grey[part]) * share
+    grey = preparation.faded(cell.preparation, grey, cell.cytosol_grey, seed=cell.seed, axes=axes)
     mitochondria = np.zeros(box.shape, bool)
     for field in kinds[_MITOCHONDRION]:
         mitochondria[field.slices(box)] |= field.distance <= 0
@@ -95,7 +101,9 @@ def _surroundings(cell: Cell, box: Box, grain: Grey, tubes: Sequence[TubeField],
     plasma = None
     if cell.process_nm:
         plasma, tone = processes(cell, box, axes, tubes)
+        plasma -= np.float32(cell.preparation.extracellular_nm / 2)
         grey += tone
+    grey = preparation.cytosol(cell.preparation, grey, grain, seed=cell.seed, axes=axes)
     if cell.er_nm:
         clear = np.full(box.shape, np.float32(1e6))
         for tube in tubes:
@@ -107,8 +115,18 @@ def _surroundings(cell: Cell, box: Box, grain: Grey, tubes: Sequence[TubeField],
         wall = band(inside, -cell.membrane_nm / 2, 0.9 * cell.membrane_nm, edge_nm)
         grey += (np.float32(cell.membrane_grey + 10) - grey) * wall
     if plasma is not None:
-        grey += (np.float32(cell.membrane_grey) - grey) * band(plasma, 0.0, 1.3 * cell.membrane_nm, edge_nm)
+        _divide(cell, grey, plasma, edge_nm)
     return grey
+
+
+def _divide(cell: Cell, grey: Grey, plasma: Grey, edge_nm: float) -> None:
+    """Paints plasma membranes, in place: one dark sheet where they touch, else two and the space between."""
+    if not cell.preparation.extracellular_nm:
+        grey += (np.float32(cell.membrane_grey) - grey) * band(plasma, 0.0, 1.3 * cell.membrane_nm, edge_nm)
+        return
+    grey += (np.float32(cell.preparation.extracellular_grey) - grey) * coverage(plasma, edge_nm)
+    thick = cell.membrane_nm
+    grey += (np.float32(cell.membrane_grey) - grey) * band(plasma, thick / 2, thick, edge_nm)
 
 
 def _cytosol(cell: Cell, axes: microscope.Axes, grain: Grey) -> Grey:

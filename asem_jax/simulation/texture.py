@@ -45,6 +45,10 @@ class Stream(IntEnum):
     CONTRAST = 17
     CURTAIN = 18
     SECTION_SHIFT = 60
+    STRAND = 61
+    HOLE = 62
+    RUFFLE = 63
+    FADE = 64
 
 
 # Words are made in whole tiles: a Philox costs as much to set up as some hundred words cost to draw.

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from asem_jax.simulation.cell import Cell
 from asem_jax.simulation.microscope import Microscope
+from asem_jax.simulation.preparation import Preparation
 from asem_jax.simulation.scene import simulate_block
 from asem_jax.volumes.blockwise import Ledger, run_blocks
 from asem_jax.volumes.geometry import Box, Int3, int3, tiles
@@ -32,6 +33,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
         seed=config.seed,
         voxel_size_nm=config.voxel_size_nm,
         microscope=Microscope(**config.microscope),
+        preparation=Preparation(**config.preparation),
         **config.cell,
     )
     blocks = list(tiles(Box.of_shape(config.shape), _block_shape(config)))
