@@ -84,6 +84,39 @@ SETTINGS: dict[str, Settings] = {
             "window_grey": "grey values that become 0 and 255; (0, 255) = as they are",
         },
     },
+    "simulate_annotations": {
+        "annotations": {
+            "*": {
+                "labels": "address of exact labels, one id per object, 0 = background; where all objects share one id "
+                "missed_share is all or nothing",
+                "target": "address whose labels and mask to write, e.g. cell.zarr/annotations/loose",
+                "seed": "of the annotator, 0 or more",
+                "outlines": {
+                    "section_step": "every how many sections one is outlined; 1 = all",
+                    "missed_share": "of the objects, left out everywhere, 0..1",
+                    "offset_nm": "standard deviation of an outline from the true one; 0 = exact",
+                    "offset_pitch_nm": "distance over which it changes",
+                },
+                "strokes": {
+                    "section_step": "every how many sections one gets strokes",
+                    "foreground_pitch_nm": "edge of the squares that get a stroke inside an object each",
+                    "background_pitch_nm": "edge of the squares that get a stroke in the background each",
+                    "length_nm": "of the longest stroke; it ends where the brush would leave the object",
+                    "radius_nm": "of the brush",
+                },
+            }
+        },
+        "pace": {
+            "section_s": "seconds to go to a section and look it over",
+            "object_s": "seconds to decide on an object there and take up its label",
+            "outline_s_per_um": "seconds to outline it, per micrometre of outline",
+            "stroke_s": "seconds to place a stroke",
+            "stroke_s_per_um": "seconds to draw it, per micrometre",
+        },
+        "block_shape": "voxels annotated at a time, z y x, multiples of chunk_shape; bounds the memory, not the result",
+        "chunk_shape": "voxels per file, z y x",
+        "num_threads": "blocks in work at a time",
+    },
     "convert": {
         "volumes": {
             "*": {
