@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from asem_jax.simulation.microscope import Microscope
+from asem_jax.simulation.preparation import Preparation
 from asem_jax.volumes.geometry import Float3, float3
 
 Range = tuple[float, float]
@@ -141,6 +142,7 @@ class Cell:
       seed: 0 or more.
       voxel_size_nm: z y x; objects stay where they are, in nm, when it changes.
       microscope: how the tissue is imaged.
+      preparation: how it was fixed and stained; all sizes here are those of living tissue.
       mitochondria_per_um3: tried per cubic micrometre.
       mitochondrion_radius_nm: smallest and largest.
       mitochondrion_length_nm: smallest and largest, along the middle line, without the caps.
@@ -166,6 +168,7 @@ class Cell:
     seed: int
     voxel_size_nm: Float3
     microscope: Microscope
+    preparation: Preparation
     mitochondria_per_um3: float
     mitochondrion_radius_nm: Range
     mitochondrion_length_nm: Range

@@ -16,6 +16,7 @@ from asem_jax.simulation.nucleus import envelope_wall, paint_nucleus, pore_diame
 from asem_jax.simulation.objects import ObjectKey
 from asem_jax.simulation.organelles import Grey
 from asem_jax.simulation.pits import paint_plasma, pits_near
+from asem_jax.simulation.preparation import cytosol
 from asem_jax.simulation.reticulum import RIBOSOME_NM, paint_ribosomes, reticulum
 from asem_jax.simulation.surfaces import Surface, distances, patches_near
 from asem_jax.simulation.tubes import Tube, tube_distance
@@ -58,7 +59,8 @@ def survey(canvas: Canvas, tubes: Iterable[Tube]) -> Interior:
 def paint_inside(canvas: Canvas, view: Interior) -> None:
     """Paints cytosol, nucleus, envelope, reticulum and ribosomes."""
     cell, half = canvas.cell, canvas.whole.envelope_nm / 2
-    canvas.grey[...] = np.float32(cell.cytosol_grey) + cytosol_grain(cell, canvas.axes, canvas.grain)
+    grey = np.float32(cell.cytosol_grey) + cytosol_grain(cell, canvas.axes, canvas.grain)
+    canvas.grey[...] = cytosol(cell.preparation, grey, canvas.grain, seed=cell.seed, axes=canvas.axes)
     if float(view.plasma.min()) > 0:
         return
     walls: Grey | None = None

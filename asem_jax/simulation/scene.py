@@ -9,12 +9,13 @@ Memory: some 30 float32 arrays of the block and its halo. Laws that hold (and ar
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from asem_jax.simulation import interior, microscope, surfaces
+from asem_jax.simulation import interior, microscope, preparation, surfaces
 from asem_jax.simulation.canvas import Canvas, cytosol_grain
 from asem_jax.simulation.cell import Cell, WholeCell
 from asem_jax.simulation.membranes import BEND_NM, processes, reticulum
@@ -93,20 +94,40 @@ def simulate_block(cell: Cell, box: Box) -> Block:
       cell: the tissue and the microscope.
       box: voxels, z y x, not empty; anywhere, also at negative positions. The centre of voxel 0 is at 0 nm.
     """
-    halo = cell.microscope.halo(cell.voxel_size_nm)
-    seen = box.grow(halo)
     slope = _SLOPE_HALO if cell.whole is None else 0
-    canvas = _paint(cell, seen.grow(slope))
-    inner = seen.shift([slope - a for a in seen.start]).slices
-    raw = microscope.image(cell.microscope, canvas.grey[inner], box, voxel_size_nm=cell.voxel_size_nm, seed=cell.seed)
-    inner = box.shift([slope + h - a for a, h in zip(box.start, halo, strict=True)]).slices
-    return Block(raw, canvas.objects[inner], tuple(canvas.keys))
+    painted = cell.microscope.painted_box(box, cell.voxel_size_nm)
+    canvas = _paint(_painted(cell), painted.grow(slope))
+    inner = tuple(slice(slope, n + slope) for n in painted.shape)
+    look, size, seed = cell.microscope, cell.voxel_size_nm, cell.seed
+    raw = microscope.image(look, canvas.grey[inner], box, voxel_size_nm=size, seed=seed)
+    objects = microscope.visible_labels(look, canvas.objects[inner], box, voxel_size_nm=size, seed=seed)
+    return Block(raw, objects, tuple(canvas.keys))
+
+
+@lru_cache(maxsize=16)
+def living(cell: Cell) -> Cell:
+    """Returns `cell` with its voxels as large as they were before the tissue shrank."""
+    return replace(cell, voxel_size_nm=preparation.tissue_voxel_nm(cell.preparation, cell.voxel_size_nm))
+
+
+def numbering(cell: Cell, box: Box) -> Numbering:
+    """Returns the numbers of all objects that may be seen in `box`, also by misaligned sections."""
+    shift = [0, *(int(np.ceil(cell.microscope.shift_nm / size)) for size in cell.voxel_size_nm[1:])]
+    return Numbering(lattices(cell), box.grow(shift), living(cell).voxel_size_nm)
+
+
+@lru_cache(maxsize=16)
+def _painted(cell: Cell) -> Cell:
+    """Returns `cell` with the voxels that are painted: thinner where sections are thick, and living."""
+    return living(replace(cell, voxel_size_nm=cell.microscope.painted_voxel_nm(cell.voxel_size_nm)))
 
 
 def _paint(cell: Cell, box: Box) -> Canvas:
     """Returns true grey values, and which object is where."""
     canvas = Canvas.over(cell, box)
     wobble = smooth_field(cell.seed, Stream.WOBBLE, (_WOBBLE_NM,) * 3, canvas.axes) * np.float32(cell.wobble_nm)
+    ruffles = preparation.ruffles(cell.preparation, cell.seed, canvas.axes)
+    wobble = wobble if ruffles is None else wobble + ruffles
     kinds = [list(tubes_near(cell, kind, box, BEND_NM)) for kind in range(len(populations(cell)))]
     if cell.whole is None:
         _paint_tissue(canvas, kinds, wobble)
@@ -116,7 +137,8 @@ def _paint(cell: Cell, box: Box) -> Canvas:
         interior.paint_inside(canvas, view)
         _paint_tubes(canvas, kinds, wobble)
         interior.paint_outside(canvas, view)
-    return canvas
+    faded = preparation.faded(cell.preparation, canvas.grey, cell.cytosol_grey, seed=cell.seed, axes=canvas.axes)
+    return replace(canvas, grey=faded)
 
 
 def _paint_tissue(canvas: Canvas, kinds: Sequence[Sequence[Tube]], wobble: Grey) -> None:
@@ -134,7 +156,7 @@ def _paint_tubes(canvas: Canvas, kinds: Sequence[Sequence[Tube]], wobble: Grey) 
     cell, edge = canvas.cell, canvas.edge_nm
     for population, tubes in zip(reversed(populations(cell)), reversed(kinds), strict=True):
         for tube in tubes:
-            margin = LARGEST * cell.wobble_nm + edge
+            margin = LARGEST * (cell.wobble_nm + cell.preparation.ruffle_nm) + edge
             field = tube_field(tube, canvas.box, voxel_size_nm=cell.voxel_size_nm, margin_nm=margin)
             if field.box.num_voxels == 0:
                 continue
@@ -167,7 +189,9 @@ def _surroundings(
     plasma = inside = None
     if cell.process_nm:
         plasma, tone = processes(cell, box, axes, tubes)
+        plasma -= np.float32(cell.preparation.extracellular_nm / 2)
         grey += tone
+    grey = preparation.cytosol(cell.preparation, grey, grain, seed=cell.seed, axes=axes)
     if cell.er_nm:
         clear = np.full(box.shape, np.float32(1e6))
         for tube in tubes:
@@ -179,5 +203,15 @@ def _surroundings(
         wall = band(inside, -cell.membrane_nm / 2, 0.9 * cell.membrane_nm, edge_nm)
         grey += (np.float32(cell.membrane_grey + 10) - grey) * wall
     if plasma is not None:
-        grey += (np.float32(cell.membrane_grey) - grey) * band(plasma, 0.0, 1.3 * cell.membrane_nm, edge_nm)
+        _divide(cell, grey, plasma, edge_nm)
     return grey, inside
+
+
+def _divide(cell: Cell, grey: Grey, plasma: Grey, edge_nm: float) -> None:
+    """Paints plasma membranes, in place: one dark sheet where they touch, else two and the space between."""
+    if not cell.preparation.extracellular_nm:
+        grey += (np.float32(cell.membrane_grey) - grey) * band(plasma, 0.0, 1.3 * cell.membrane_nm, edge_nm)
+        return
+    grey += (np.float32(cell.preparation.extracellular_grey) - grey) * coverage(plasma, edge_nm)
+    thick = cell.membrane_nm
+    grey += (np.float32(cell.membrane_grey) - grey) * band(plasma, thick / 2, thick, edge_nm)

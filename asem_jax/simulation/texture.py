@@ -68,6 +68,14 @@ class Stream(IntEnum):
     CISTERNA = 37
     JUNCTION = 38
     SECTION_SHIFT = 60
+    STRAND = 61
+    HOLE = 62
+    RUFFLE = 63
+    FADE = 64
+    OUTLINE = 65
+    MISSED = 66
+    FOREGROUND_STROKE = 67
+    BACKGROUND_STROKE = 68
 
 
 # Words are made in whole tiles: a Philox costs as much to set up as some hundred words cost to draw.

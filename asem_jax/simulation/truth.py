@@ -1,7 +1,9 @@
 """The table of what is in a simulated volume: one row per object, in nm, from its geometry and never from voxels.
 
-An object is listed if it touches the volume, with room for the wobble of its surface, so that each number in the
-instance labels is in the table; at the border a row may be of an object without a voxel.
+Places and sizes are those in the volume, after the shrinkage of the preparation and without the misalignment of
+sections. An object is listed if it touches the
+volume, with room for the wobble of its surface, so that each number in the instance labels is in the table; at the
+border a row may be of an object without a voxel.
 """
 
 import csv
@@ -19,7 +21,7 @@ from asem_jax.simulation.nucleus import pore_diameter, pore_spread
 from asem_jax.simulation.objects import Numbering, ObjectKey, extent_nm
 from asem_jax.simulation.pits import pits
 from asem_jax.simulation.placement import Population, populations, survivors
-from asem_jax.simulation.scene import ONE_PER_CELL, lattices
+from asem_jax.simulation.scene import ONE_PER_CELL, living, numbering
 from asem_jax.simulation.surfaces import Site, Surface, patches, sites_near
 from asem_jax.simulation.texture import LARGEST
 from asem_jax.simulation.tubes import meets
@@ -65,12 +67,15 @@ class Truth:
 
 def truths(cell: Cell, box: Box) -> Iterator[Truth]:
     """Yields the objects of `cell` that touch the voxels of `box`, organelle by organelle, in the order of numbers."""
-    volume = _Volume(cell, Numbering(lattices(cell), box, cell.voxel_size_nm), *extent_nm(box, cell.voxel_size_nm))
+    shift = cell.microscope.shift_nm / cell.preparation.shrinkage
+    tissue = living(cell)
+    low, high = extent_nm(box, tissue.voxel_size_nm)
+    volume = _Volume(tissue, numbering(cell, box), low, high, shift)
     for kind, population in enumerate(populations(cell)):
         if population.per_um3:
             yield from _tubes(volume, kind, population)
     if cell.whole is not None:
-        for one in sites_near(cell, volume.low_nm, volume.high_nm):
+        for one in sites_near(tissue, volume.low_nm, volume.high_nm):
             yield from _of_site(volume, one)
             yield from _pores(volume, cell.whole, one)
             yield from _pits(volume, one)
@@ -92,34 +97,39 @@ def write_truths(cell: Cell, box: Box, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class _Volume:
-    """What a table is made of: a cell, its numbers, and the extent in nm."""
+    """What a table is made of: living tissue, its numbers, its extent in nm, and how far sections may be off."""
 
     cell: Cell
     numbering: Numbering
     low_nm: Float3
     high_nm: Float3
+    shift_nm: float
 
     def touches(self, centre: npt.NDArray[np.float64], reach_nm: float) -> bool:
         """Says whether a ball meets the volume."""
         off = np.maximum(np.maximum(self.low_nm - centre, centre - self.high_nm), 0)
-        return bool(off @ off <= reach_nm**2)
+        return bool(off @ off <= (reach_nm + self.shift_nm) ** 2)
 
     def holds(self, low_nm: npt.NDArray[np.float64], high_nm: npt.NDArray[np.float64]) -> bool:
         """Says whether a box lies within the volume."""
-        return bool((low_nm >= self.low_nm).all() and (high_nm <= self.high_nm).all())
+        room = self.shift_nm
+        return bool((low_nm - room >= self.low_nm).all() and (high_nm + room <= self.high_nm).all())
 
     def row(self, key: ObjectKey, centre: Sequence[float], is_inside: bool, **sizes: float | int) -> Truth:
         """Returns a row; `sizes` are those that the organelle has."""
-        z, y, x = (float(c) for c in centre)
+        left = self.cell.preparation.shrinkage
+        z, y, x = (float(c) * left for c in centre)
+        sizes = {name: value * left if name.endswith("_nm") else value for name, value in sizes.items()}
         return Truth(key.organelle, self.numbering.number(key), z, y, x, not is_inside, **sizes)  # type: ignore[arg-type]
 
 
 def _tubes(volume: _Volume, kind: int, population: Population) -> Iterator[Truth]:
     """Yields the rows of one kind of tubes."""
-    cell, room = volume.cell, LARGEST * volume.cell.wobble_nm
+    cell = volume.cell
+    room = LARGEST * (cell.wobble_nm + cell.preparation.ruffle_nm)
     for index in population.lattice.cells(volume.low_nm, volume.high_nm):
         for tube in survivors(cell, kind, index):
-            if not meets(tube, np.array(volume.low_nm), np.array(volume.high_nm), room):
+            if not meets(tube, np.array(volume.low_nm), np.array(volume.high_nm), room + volume.shift_nm):
                 continue
             sizes: dict[str, float | int] = {"radius_nm": tube.radius_nm}
             if population.organelle == "golgi":

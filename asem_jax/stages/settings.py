@@ -84,6 +84,21 @@ SETTINGS: dict[str, Settings] = {
             "microtubules_per_um3": "tried per cubic micrometre",
             "microtubule_length_nm": "smallest and largest",
         },
+        "preparation": {
+            "shrinkage": "what is left of a length of living tissue, 1 = all; the sizes in `cell` are living ones",
+            "strand_grey": "grey values added in strands of precipitated cytosol, negative = darker; 0 = none",
+            "strand_nm": "size of the meshes between them",
+            "hole_share": "share of the cytosol that was extracted, 0..1",
+            "hole_nm": "size of the holes",
+            "hole_grey": "their grey value",
+            "ribosome_grey": "grey values added at ribosomes, negative = darker; 0 = they do not stand out",
+            "ruffle_nm": "standard deviation of the ruffles of membranes, on top of wobble_nm; 0 = none",
+            "ruffle_pitch_nm": "distance over which they change",
+            "fade": "share of the stain that is missing where it is weakest, 0..1",
+            "fade_nm": "distance over which it changes",
+            "extracellular_nm": "width of the space between plasma membranes; 0 = they touch and look like one",
+            "extracellular_grey": "its grey value",
+        },
         "microscope": {
             "blur_nm": "standard deviation of the Gaussian point spread",
             "depth_samples": "planes painted over the depth of a section, which shows their mean; odd, 1 = its middle",
@@ -100,6 +115,39 @@ SETTINGS: dict[str, Settings] = {
             "curtain_grey": "standard deviation of the milling stripes, which run along y, grey values",
             "window_grey": "grey values that become 0 and 255; (0, 255) = as they are",
         },
+    },
+    "simulate_annotations": {
+        "annotations": {
+            "*": {
+                "labels": "address of exact labels, one id per object, 0 = background; where all objects share one id "
+                "missed_share is all or nothing",
+                "target": "address whose labels and mask to write, e.g. cell.zarr/annotations/loose",
+                "seed": "of the annotator, 0 or more",
+                "outlines": {
+                    "section_step": "every how many sections one is outlined; 1 = all",
+                    "missed_share": "of the objects, left out everywhere, 0..1",
+                    "offset_nm": "standard deviation of an outline from the true one; 0 = exact",
+                    "offset_pitch_nm": "distance over which it changes",
+                },
+                "strokes": {
+                    "section_step": "every how many sections one gets strokes",
+                    "foreground_pitch_nm": "edge of the squares that get a stroke inside an object each",
+                    "background_pitch_nm": "edge of the squares that get a stroke in the background each",
+                    "length_nm": "of the longest stroke; it ends where the brush would leave the object",
+                    "radius_nm": "of the brush",
+                },
+            }
+        },
+        "pace": {
+            "section_s": "seconds to go to a section and look it over",
+            "object_s": "seconds to decide on an object there and take up its label",
+            "outline_s_per_um": "seconds to outline it, per micrometre of outline",
+            "stroke_s": "seconds to place a stroke",
+            "stroke_s_per_um": "seconds to draw it, per micrometre",
+        },
+        "block_shape": "voxels annotated at a time, z y x, multiples of chunk_shape; bounds the memory, not the result",
+        "chunk_shape": "voxels per file, z y x",
+        "num_threads": "blocks in work at a time",
     },
     "convert": {
         "volumes": {

@@ -18,8 +18,8 @@ from ml_collections import ConfigDict
 
 from asem_jax.simulation.cell import Cell, WholeCell
 from asem_jax.simulation.microscope import Microscope
-from asem_jax.simulation.objects import Lattice, Numbering
-from asem_jax.simulation.scene import lattices, simulate_block
+from asem_jax.simulation.preparation import Preparation
+from asem_jax.simulation.scene import lattices, numbering, simulate_block
 from asem_jax.simulation.truth import write_truths
 from asem_jax.volumes.blockwise import Ledger, run_blocks
 from asem_jax.volumes.geometry import Box, Int3, int3, tiles
@@ -38,11 +38,13 @@ def run(config: ConfigDict, workdir: Path) -> None:
         voxel_size_nm=config.voxel_size_nm,
         microscope=Microscope(**config.microscope),
         whole=None if config.whole_cell is None else WholeCell(**config.whole_cell),
+        preparation=Preparation(**config.preparation),
         **config.cell,
     )
     whole = Box.of_shape(config.shape)
     blocks = list(tiles(whole, _block_shape(config)))
-    numbering = Numbering(_lattices(cell, config.organelles), whole, cell.voxel_size_nm)
+    _check_organelles(cell, config.organelles)
+    numbers = numbering(cell, whole)
     ledger = _ledger(workdir, config.container, settings)
     if len(ledger.finished) == len(blocks) + 1:
         logger.info("%s is finished; nothing to do", config.container)
@@ -55,7 +57,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
         block = simulate_block(cell, box)
         written = [raw.write_async(box, block.raw)]
         written += [labels[name].write_async(box, block.labels(name)) for name in config.organelles]
-        written += [objects[name].write_async(box, block.instances(name, numbering)) for name in config.organelles]
+        written += [objects[name].write_async(box, block.instances(name, numbers)) for name in config.organelles]
         for future in written:
             future.result()
 
@@ -69,13 +71,12 @@ def run(config: ConfigDict, workdir: Path) -> None:
     logger.info("%s with %s and truth.csv is written", raw.address, ", ".join(config.organelles))
 
 
-def _lattices(cell: Cell, organelles: Sequence[str]) -> dict[str, Lattice]:
-    """Returns where objects of the organelles are drawn, after checking that the simulator knows them."""
+def _check_organelles(cell: Cell, organelles: Sequence[str]) -> None:
+    """Raises if the simulator does not know an organelle."""
     known = lattices(cell)
     for name in organelles:
         if name not in known:
             raise ValueError(f"simulate.organelles names {name!r}; there is: {', '.join(sorted(known))}.")
-    return {name: known[name] for name in organelles}
 
 
 def _block_shape(config: ConfigDict) -> Int3:

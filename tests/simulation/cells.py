@@ -5,6 +5,7 @@ from typing import Any
 
 from asem_jax.simulation.cell import Cell, WholeCell
 from asem_jax.simulation.microscope import Microscope
+from asem_jax.simulation.preparation import Preparation
 
 PERFECT = Microscope(
     blur_nm=0.0,
@@ -22,10 +23,26 @@ PERFECT = Microscope(
     window_grey=(0.0, 255.0),
 )
 MICROSCOPE = replace(PERFECT, blur_nm=8.0, shot_noise_grey=7.0, drift_grey=4.0, drift_contrast=0.05, curtain_grey=1.5)
+LIVING = Preparation(
+    shrinkage=1.0,
+    strand_grey=0.0,
+    strand_nm=45.0,
+    hole_share=0.0,
+    hole_nm=70.0,
+    hole_grey=205.0,
+    ribosome_grey=0.0,
+    ruffle_nm=0.0,
+    ruffle_pitch_nm=50.0,
+    fade=0.0,
+    fade_nm=90.0,
+    extracellular_nm=0.0,
+    extracellular_grey=200.0,
+)
 CELL = Cell(
     seed=4,
     voxel_size_nm=(10.0, 10.0, 10.0),
     microscope=MICROSCOPE,
+    preparation=LIVING,
     mitochondria_per_um3=7.0,
     mitochondrion_radius_nm=(125.0, 200.0),
     mitochondrion_length_nm=(300.0, 1100.0),

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from asem_jax.simulation import Cell, Microscope, simulate_block
 from asem_jax.simulation.placement import tubes_near
+from asem_jax.simulation.preparation import Preparation
 from asem_jax.volumes.geometry import Box, tiles
 from tests.simulation.cells import CELL, mitochondria_only
 
@@ -56,7 +57,13 @@ def test_the_quickstart_is_what_it_was():
     # Recorded results depend on it. The digests are those of its first version.
     numbers = runpy.run_path(str(QUICKSTART))["simulate"]()
     own = {name: numbers[name] for name in ("seed", "voxel_size_nm")}
-    cell = Cell(**own, microscope=Microscope(**numbers["microscope"]), **numbers["cell"])
+    cell = Cell(
+        **own,
+        microscope=Microscope(**numbers["microscope"]),
+        whole=None,
+        preparation=Preparation(**numbers["preparation"]),
+        **numbers["cell"],
+    )
     for box, mito in ((Box((0, 0, 0), (24, 48, 48)), "6ef55f264015be49c0c8aedc"),):
         block = simulate_block(cell, box)
         assert hashlib.sha256(block.raw.tobytes()).hexdigest()[:24] == "98d86b57eb298e381a7ac537"

@@ -20,7 +20,7 @@ CELL = mitochondria_only(microscope=MICROSCOPE, voxel_size_nm=(20.0, 20.0, 20.0)
 
 def _config(folder: Path, **changes: Any) -> ConfigDict:
     numbers = dataclasses.asdict(CELL)
-    own = {name: numbers.pop(name) for name in ("seed", "voxel_size_nm", "microscope")}
+    own = {name: numbers.pop(name) for name in ("seed", "voxel_size_nm", "microscope", "preparation")}
     own["whole_cell"] = numbers.pop("whole")
     section = {
         "container": f"{folder}/cell.zarr",
