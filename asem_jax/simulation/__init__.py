@@ -2,6 +2,7 @@
 
 from asem_jax.simulation.cell import Cell
 from asem_jax.simulation.microscope import Microscope
+from asem_jax.simulation.preparation import Preparation
 from asem_jax.simulation.scene import Block, simulate_block
 
-__all__ = ["Block", "Cell", "Microscope", "simulate_block"]
+__all__ = ["Block", "Cell", "Microscope", "Preparation", "simulate_block"]
