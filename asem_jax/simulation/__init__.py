@@ -2,6 +2,7 @@
 
 from asem_jax.simulation.cell import Cell, WholeCell
 from asem_jax.simulation.microscope import Microscope
+from asem_jax.simulation.preparation import Preparation
 from asem_jax.simulation.scene import Block, simulate_block
 
-__all__ = ["Block", "Cell", "Microscope", "WholeCell", "simulate_block"]
+__all__ = ["Block", "Cell", "Microscope", "Preparation", "WholeCell", "simulate_block"]

@@ -83,7 +83,8 @@ def golgi_grey(cell: Cell, field: TubeField, grain: Grey, edge_nm: float) -> Gre
     lumen = np.float32(cell.cytosol_grey) + grain * np.float32(0.4 * cell.texture_grey)
     grey = grey + (lumen - grey) * coverage(inside, edge_nm)
     wall = band(inside, -0.35 * cell.membrane_nm, 0.7 * cell.membrane_nm, edge_nm)
-    return grey + (np.float32(cell.membrane_grey) - grey) * wall
+    grey = grey + (np.float32(cell.membrane_grey) - grey) * wall
+    return grey.astype(np.float32, copy=False)
 
 
 def _bowl(cell: Cell, field: TubeField) -> tuple[Grey, Grey]:

@@ -42,7 +42,9 @@ class Grid:
     @property
     def axes(self) -> Axes:
         """Places of the nodes in nm."""
-        z, y, x = (np.arange(a, b) * GRID_NM for a, b in zip(self.box.start, self.box.stop, strict=True))
+        z, y, x = (
+            np.arange(a, b, dtype=np.float64) * GRID_NM for a, b in zip(self.box.start, self.box.stop, strict=True)
+        )
         return z, y, x
 
     def read(self, values: Values, axes: Axes) -> Values:

@@ -46,10 +46,12 @@ def test_without_error_outlines_are_the_labels():
     assert drawn.dtype == np.uint16 and (mask == 1).all()
 
 
-def test_a_voxel_does_not_depend_on_the_box():
-    outlines = replace(LOOSE, section_step=2, missed_share=0.4)
+@pytest.mark.parametrize("missed_share", [0.0, 0.4])
+def test_a_voxel_does_not_depend_on_the_box(missed_share):
+    outlines = replace(LOOSE, section_step=2, missed_share=missed_share, offset_nm=40.0)
     drawn, mask = _outlined(outlines)
-    for tile in tiles(VOLUME, (3, 17, 31)):
+    assert drawn.any() and (drawn[mask == 1] != _discs()[mask == 1]).any()
+    for tile in tiles(VOLUME, (3, 7, 9)):
         part, masked = _outlined(outlines, tile)
         np.testing.assert_array_equal(part, drawn[tile.slices])
         np.testing.assert_array_equal(masked, mask[tile.slices])
