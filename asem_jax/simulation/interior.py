@@ -71,9 +71,9 @@ def paint_inside(canvas: Canvas, view: Interior) -> None:
         inside = view.grid.read(view.reticulum, canvas.axes)
         _mark(canvas, inside if walls is None else np.where(walls > 0, inside, np.float32(1)), "er")
         walls = inside if walls is None else np.minimum(walls, inside)
-    if walls is None:
-        return
-    envelope_wall(canvas, walls)
+    if walls is not None:
+        envelope_wall(canvas, walls)
+    # Also where no wall is near: some ribosomes are free.
     if canvas.whole.ribosome_share:
         paint_ribosomes(
             canvas,

@@ -13,7 +13,7 @@ from asem_jax.simulation import simulate_block
 from asem_jax.stages import simulate
 from asem_jax.stages.settings import SETTINGS
 from asem_jax.volumes.volume import open_volume
-from tests.simulation.cells import MICROSCOPE, mitochondria_only
+from tests.simulation.cells import MICROSCOPE, WHOLE, mitochondria_only
 
 CELL = mitochondria_only(microscope=MICROSCOPE, voxel_size_nm=(20.0, 20.0, 20.0))
 
@@ -107,5 +107,5 @@ def test_the_settings_name_every_number():
     def names(section):
         return {key: names(value) if isinstance(value, dict) else None for key, value in section.items()}
 
-    config = json.loads(_config(Path("x")).to_json())
+    config = json.loads(_config(Path("x"), whole_cell=dataclasses.asdict(WHOLE)).to_json())
     assert names(config) == names(SETTINGS["simulate"])
