@@ -142,8 +142,8 @@ def distances(cell: Cell, surface: Surface, grid: Grid) -> Values:
     rough = _whole(cell).roughness_nm * share
     nearest += smooth_field(cell.seed, coarse, (_BUMPS_NM,) * 3, axes) * np.float32(rough)
     nearest += smooth_field(cell.seed, fine, (_FINE_BUMPS_NM,) * 3, axes) * np.float32(rough / 6)
-    signed: Values = nearest / np.maximum(slopes(nearest), np.float32(0.5))
-    return signed
+    signed = nearest / np.maximum(slopes(nearest), np.float32(0.5))
+    return signed.astype(np.float32, copy=False)
 
 
 def level(cell: Cell, surface: Surface, one: Site, places_nm: Places) -> Places:
