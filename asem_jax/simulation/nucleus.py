@@ -112,9 +112,8 @@ def _nucleolus(canvas: Canvas, index: tuple[int, int, int], part: tuple[slice, s
         for n, (axis, cut, c) in enumerate(zip(canvas.axes, part, one.nucleolus_nm, strict=True))
     )
     radius = np.float32(_NUCLEOLUS_SHARE * one.radii_nm[Surface.ENVELOPE])
-    bumps = smooth_field(
-        canvas.cell.seed, Stream.NUCLEOLUS, (200.0,) * 3, tuple(a[c] for a, c in zip(canvas.axes, part, strict=True))
-    )
+    places = (canvas.axes[0][part[0]], canvas.axes[1][part[1]], canvas.axes[2][part[2]])
+    bumps = smooth_field(canvas.cell.seed, Stream.NUCLEOLUS, (200.0,) * 3, places)
     away = np.sqrt(z * z + y * y + x * x) - radius + bumps * np.float32(40)
     return np.clip(np.float32(0.8) + fibres * np.float32(0.2), 0, 1) * coverage(away, 25.0)
 
