@@ -19,6 +19,7 @@ from asem_jax import __version__, experiment
 
 STAGES = {
     "simulate": "an invented cell with known organelles, as a volume with labels",
+    "simulate_annotations": "exact labels as people would annotate them, and the time it takes",
     "convert": "TIFF stacks to OME-Zarr with sizes in nm, and back to TIFF",
     "preprocess": "volumes resampled to one voxel size",
     "import_weights": "a checkpoint of the original program to a model; goes on with a broken download",
@@ -163,6 +164,8 @@ def _stage(name: str) -> Callable[[ConfigDict, Path], None]:
     match name:
         case "simulate":
             from asem_jax.stages.simulate import run
+        case "simulate_annotations":
+            from asem_jax.stages.simulate_annotations import run
         case "convert":
             from asem_jax.stages.convert import run
         case "preprocess":

@@ -10,8 +10,9 @@ import numpy as np
 
 from asem_jax.simulation.cell import Cell
 from asem_jax.simulation.organelles import Grey
+from asem_jax.simulation.preparation import ruffles
 from asem_jax.simulation.texture import Axes, Stream, generator, smooth_field
-from asem_jax.simulation.tubes import TubeField
+from asem_jax.simulation.tubes import TubeDistance
 from asem_jax.volumes.geometry import Box, Float3
 
 # Plasma membranes keep `_CLEARANCE_NM` from tubes, and give way within `BEND_NM`.
@@ -28,7 +29,7 @@ _RETICULUM_FROM_TUBES_NM = 25.0
 _RETICULUM_FROM_PLASMA_NM = 35.0
 
 
-def processes(cell: Cell, box: Box, axes: Axes, tubes: Sequence[TubeField]) -> tuple[Grey, Grey]:
+def processes(cell: Cell, box: Box, axes: Axes, tubes: Sequence[TubeDistance]) -> tuple[Grey, Grey]:
     """Returns the distance to the nearest plasma membrane in nm, and the tone of the process, grey values.
 
     The tissue is cut where a smooth field crosses whole numbers, so processes never cross each other.
@@ -41,9 +42,11 @@ def processes(cell: Cell, box: Box, axes: Axes, tubes: Sequence[TubeField]) -> t
       tubes: all that come within `BEND_NM` of the box.
     """
     level = _level(cell, axes)
+    slope = _SLOPE * _PROCESSES_PER_DEVIATION / cell.process_nm
+    if (ruffled := ruffles(cell.preparation, cell.seed, axes)) is not None:
+        level += ruffled * np.float32(slope)
     for tube in tubes:
         _bend(cell, level, tube, box)
-    slope = _SLOPE * _PROCESSES_PER_DEVIATION / cell.process_nm
     steep = np.maximum(steepness(level, cell.voxel_size_nm), np.float32(0.15 * slope))
     number = np.floor(level).astype(np.int64)
     first, last = int(number.min()), int(number.max())
@@ -72,7 +75,10 @@ def reticulum(cell: Cell, axes: Axes, clear: Grey, plasma: Grey | None) -> Grey:
     sheet = np.maximum(np.abs(one) - half, np.float32(0.6 * cell.er_nm) - gate)
     tubule = np.sqrt(one * one + other * other) - np.float32(1.2) * half
     tubule = np.maximum(tubule, np.float32(-0.5 * cell.er_nm) - gate)
-    joined = np.maximum(np.minimum(sheet, tubule), np.float32(_RETICULUM_FROM_TUBES_NM) - clear)
+    shape = np.minimum(sheet, tubule)
+    if (ruffled := ruffles(cell.preparation, cell.seed, axes)) is not None:
+        shape += ruffled
+    joined = np.maximum(shape, np.float32(_RETICULUM_FROM_TUBES_NM) - clear)
     if plasma is not None:
         joined = np.maximum(joined, np.float32(_RETICULUM_FROM_PLASMA_NM) - plasma)
     return joined / np.maximum(steepness(joined, cell.voxel_size_nm), np.float32(0.3))
@@ -89,7 +95,7 @@ def _level(cell: Cell, axes: Axes) -> Grey:
     return field * np.float32(_PROCESSES_PER_DEVIATION)
 
 
-def _bend(cell: Cell, level: Grey, tube: TubeField, box: Box) -> None:
+def _bend(cell: Cell, level: Grey, tube: TubeDistance, box: Box) -> None:
     """Bends `level`, in place, so that the tube lies in the process of its centre."""
     z, y, x = (np.array([c]) for c in tube.tube.centre)
     home = np.floor(_level(cell, (z, y, x))[0, 0, 0])

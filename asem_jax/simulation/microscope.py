@@ -1,16 +1,34 @@
-"""What a FIB-SEM does to grey values: blur, drift, curtains, shot noise, 8 bits."""
+"""What a FIB-SEM does to grey values: blur, thickness, charging, misalignment, drift, curtains, shot noise, 8 bits.
 
+A section is painted on `depth_samples` planes over its thickness and becomes their mean. Each effect looks at a
+bounded neighbourhood of a voxel, or at random numbers that belong to its place. Laws that hold (and are tested):
+
+* a voxel of the image is the same whatever box it is asked for with;
+* an effect whose number is 0 (depth_samples 1, window_grey (0, 255)) changes no bit.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from asem_jax.simulation.texture import Axes, Stream, smooth_field, voxel_noise
+from asem_jax.simulation.texture import Axes, Stream, random_words, smooth_field, voxel_noise
 from asem_jax.volumes.geometry import Box, Float3, Int3, int3
 
 _MIDDLE_GREY = 128.0
 _ENDLESS_NM = 1e9
+# The Gaussian that gathers charge is cut off here; what is beyond would only cost time.
+_CHARGE_DEVIATIONS = 2.0
+_NOT_NEGATIVE = (
+    *("blur_nm", "charging", "charging_nm", "streak_nm", "shift_nm"),
+    *("shot_noise_grey", "drift_grey", "drift_contrast", "curtain_grey"),
+)
+
+Grey = npt.NDArray[np.float32]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -19,28 +37,87 @@ class Microscope:
 
     Attributes:
       blur_nm: standard deviation of the Gaussian point spread, nm.
+      depth_samples: planes painted over the thickness of a section, whose mean it shows; odd. 1 = its middle
+        plane alone, which is what voxels as deep as wide need.
+      charging: grey values that an image gains per grey value of charge; 0 = none. The charge of a place is by how
+        much its surroundings are brighter than the upper, or (counted negative) darker than the lower of
+        `charging_greys`: empty resin lights up with a dark streak behind it, a dense place the reverse.
+      charging_greys: mean grey values between which nothing charges.
+      charging_nm: standard deviation of the Gaussian over which surroundings count: the size of the halo.
+      streak_nm: how far the streak reaches along +x, the way of the beam; 0 = no streak.
+      shift_nm: largest misalignment of a section, along y and along x; most sections are shifted by far less.
       shot_noise_grey: standard deviation at grey value 128; its square grows with the signal.
       drift_grey: standard deviation of the brightness from section to section, grey values.
       drift_contrast: standard deviation of the contrast along z, as a fraction.
       drift_nm: distance along z over which both change.
       curtain_grey: standard deviation of the milling stripes, which run along y.
+      window_grey: grey values that become 0 and 255; (0, 255) = as they are. What lies outside is clipped.
     """
 
     blur_nm: float
+    depth_samples: int
+    charging: float
+    charging_greys: tuple[float, float]
+    charging_nm: float
+    streak_nm: float
+    shift_nm: float
     shot_noise_grey: float
     drift_grey: float
     drift_contrast: float
     drift_nm: float
     curtain_grey: float
+    window_grey: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        for name in ("charging_greys", "window_grey"):
+            object.__setattr__(self, name, _ascending(getattr(self, name), name))
+        negative = [name for name in _NOT_NEGATIVE if getattr(self, name) < 0]
+        if negative:
+            raise ValueError(f"{negative[0]}={getattr(self, negative[0])} is negative; give 0 (none) or more.")
+        if self.depth_samples < 1 or self.depth_samples % 2 != 1:
+            raise ValueError(
+                f"depth_samples={self.depth_samples} has no middle plane; give an odd number, 1 = that plane alone."
+            )
 
     def halo(self, voxel_size_nm: Float3) -> Int3:
-        """Returns how many voxels around a box its image depends on, z y x."""
-        return int3([int(np.ceil(3 * self.blur_nm / size)) for size in voxel_size_nm], "halo")
+        """Returns how many painted voxels around a box its image depends on, z y x."""
+        reach = self._blur_radius(voxel_size_nm) + self._charge_radius(voxel_size_nm)
+        return int3((reach + self._shift_radius(voxel_size_nm)).tolist(), "halo")
+
+    def painted_voxel_nm(self, voxel_size_nm: Float3) -> Float3:
+        """Returns the size of the voxels to paint: those of the image, thinner if sections have several planes."""
+        z, y, x = voxel_size_nm
+        return z / self.depth_samples, y, x
+
+    def painted_box(self, box: Box, voxel_size_nm: Float3) -> Box:
+        """Returns the painted voxels that the image of `box` depends on; painted voxel 0 is at 0 nm, too.
+
+        With one plane per section these are `box` and a halo.
+        """
+        planes = self.depth_samples
+        first = planes * box.start[0] - planes // 2
+        painted = Box.of_shape((planes * box.shape[0], *box.shape[1:]), (first, *box.start[1:]))
+        return painted.grow(self.halo(voxel_size_nm))
+
+    def _blur_radius(self, voxel_size_nm: Float3) -> npt.NDArray[np.int64]:
+        return _voxels((3 * self.blur_nm,) * 3, self.painted_voxel_nm(voxel_size_nm))
+
+    def _charge_radius(self, voxel_size_nm: Float3) -> npt.NDArray[np.int64]:
+        if not self.charging:
+            return np.zeros(3, np.int64)
+        gathered = _CHARGE_DEVIATIONS * self.charging_nm
+        return _voxels((0, gathered, gathered), voxel_size_nm) + _voxels((0, 0, self.streak_nm), voxel_size_nm)
+
+    def _shift_radius(self, voxel_size_nm: Float3) -> npt.NDArray[np.int64]:
+        if not self.shift_nm:
+            return np.zeros(3, np.int64)
+        # Two more: the cubic between four voxels.
+        return _voxels((0, self.shift_nm, self.shift_nm), voxel_size_nm) + np.array([0, 2, 2])
 
 
 def image(
     microscope: Microscope,
-    grey: npt.NDArray[np.float32],
+    grey: Grey,
     box: Box,
     *,
     voxel_size_nm: Float3,
@@ -50,15 +127,16 @@ def image(
 
     Args:
       microscope: its numbers.
-      grey: true grey values of `box` grown by `microscope.halo(voxel_size_nm)`, float32 z y x.
+      grey: true grey values over `microscope.painted_box(box, voxel_size_nm)`, float32 z y x.
       box: voxels to make.
-      voxel_size_nm: z y x.
+      voxel_size_nm: of the image, z y x.
       seed: of the whole cell.
     """
-    halo = microscope.halo(voxel_size_nm)
-    sigma = [microscope.blur_nm / size for size in voxel_size_nm]
-    blurred = ndimage.gaussian_filter(grey, sigma, radius=halo) if microscope.blur_nm else grey
-    signal = blurred[tuple(slice(h, h + n) for h, n in zip(halo, box.shape, strict=True))]
+    signal = _sections(microscope, grey, voxel_size_nm)
+    if microscope.charging:
+        signal = _charged(microscope, signal, voxel_size_nm)
+    if microscope.shift_nm:
+        signal = _misaligned(microscope, signal, box, voxel_size_nm=voxel_size_nm, seed=seed)
     axes = axes_of(box, voxel_size_nm)
     contrast, brightness = _drift(microscope, axes, seed)
     signal = (signal - np.float32(_MIDDLE_GREY)) * contrast + brightness + np.float32(_MIDDLE_GREY)
@@ -69,7 +147,55 @@ def image(
         strength = np.sqrt(np.clip(signal, 0, None) / np.float32(_MIDDLE_GREY))
         noise = voxel_noise(seed, Stream.SHOT_NOISE, box)
         signal += strength * noise * np.float32(microscope.shot_noise_grey)
+    low, high = microscope.window_grey
+    if (low, high) != (0.0, 255.0):
+        signal = (signal - np.float32(low)) * np.float32(255 / (high - low))
     return np.clip(np.rint(signal), 0, 255).astype(np.uint8)
+
+
+def visible_labels(
+    microscope: Microscope,
+    labels: npt.NDArray[Scalar],
+    box: Box,
+    *,
+    voxel_size_nm: Float3,
+    seed: int,
+) -> npt.NDArray[Scalar]:
+    """Returns the labels of the voxels of `box` as the image shows them: shifted with its sections.
+
+    Args:
+      microscope: its numbers.
+      labels: over `microscope.painted_box(box, voxel_size_nm)`, any dtype, z y x.
+      box: voxels to make.
+      voxel_size_nm: of the image, z y x.
+      seed: of the whole cell.
+
+    Returns:
+      The labels of the sections' middle planes, each moved by its misalignment in whole voxels.
+    """
+    radius = microscope.halo(voxel_size_nm)
+    inner = _cut(labels, np.array(radius))
+    inner = inner[microscope.depth_samples // 2 :: microscope.depth_samples]
+    if not microscope.shift_nm:
+        return inner
+    shifts = section_shifts_nm(microscope, box.start[0], box.stop[0], seed) / np.array(voxel_size_nm[1:])
+    moved = np.empty_like(inner)
+    for section, (y, x) in enumerate(np.floor(0.5 - shifts).astype(int)):
+        plane = labels[radius[0] + microscope.depth_samples * section + microscope.depth_samples // 2]
+        top, left = radius[1] + y, radius[2] + x
+        moved[section] = plane[top : top + box.shape[1], left : left + box.shape[2]]
+    return moved
+
+
+def section_shifts_nm(microscope: Microscope, start: int, stop: int, seed: int) -> npt.NDArray[np.float64]:
+    """Returns how far sections `start` to `stop` - 1 are shifted along y and x, nm, shape [stop - start, 2].
+
+    What lies at a place of the tissue is seen at that place plus the shift. A shift is `shift_nm` times the third
+    power of a uniform number in -1..1: its standard deviation is 0.38 `shift_nm`.
+    """
+    words = random_words(seed, Stream.SECTION_SHIFT, Box((start, 0, 0), (stop, 1, 2)))[:, 0]
+    uniform = (words >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1
+    return microscope.shift_nm * uniform**3
 
 
 def axes_of(box: Box, voxel_size_nm: Float3) -> Axes:
@@ -85,3 +211,85 @@ def _drift(microscope: Microscope, axes: Axes, seed: int) -> tuple[npt.NDArray[n
     along = (axes[0], np.zeros(1), np.zeros(1))
     contrast = 1 + smooth_field(seed, Stream.CONTRAST, pitch, along) * np.float32(microscope.drift_contrast)
     return contrast, smooth_field(seed, Stream.BRIGHTNESS, pitch, along) * np.float32(microscope.drift_grey)
+
+
+def _sections(microscope: Microscope, grey: Grey, voxel_size_nm: Float3) -> Grey:
+    """Returns the blurred planes, averaged over each section's thickness, without the halo of the blur."""
+    radius = microscope._blur_radius(voxel_size_nm)
+    sigma = [microscope.blur_nm / size for size in microscope.painted_voxel_nm(voxel_size_nm)]
+    blurred = ndimage.gaussian_filter(grey, sigma, radius=radius.tolist()) if microscope.blur_nm else grey
+    planes = _cut(blurred, radius)
+    if microscope.depth_samples == 1:
+        return planes
+    total = planes[0 :: microscope.depth_samples].copy()
+    for plane in range(1, microscope.depth_samples):
+        total += planes[plane :: microscope.depth_samples]
+    return total * np.float32(1 / microscope.depth_samples)
+
+
+def _charged(microscope: Microscope, signal: Grey, voxel_size_nm: Float3) -> Grey:
+    """Returns the signal with halos and streaks, smaller by what they reach."""
+    reach = _CHARGE_DEVIATIONS * microscope.charging_nm
+    radius = _voxels((0, reach, reach), voxel_size_nm)
+    sigma = [0.0, *(microscope.charging_nm / size for size in voxel_size_nm[1:])]
+    local = _cut(ndimage.gaussian_filter(signal, sigma, radius=radius.tolist()), radius)
+    dense, empty = (np.float32(grey) for grey in microscope.charging_greys)
+    charge = np.maximum(local - empty, 0) - np.maximum(dense - local, 0)
+    length = int(_voxels((0, 0, microscope.streak_nm), voxel_size_nm)[2])
+    width = charge.shape[2] - 2 * length
+    change: Grey = charge[:, :, length : length + width].copy()
+    # The streak fades in proportion to the distance, and holds as much charge as the place that it comes from.
+    fading = np.maximum(1 - (np.arange(length) + 0.5) * voxel_size_nm[2] / max(microscope.streak_nm, 1e-9), 0)
+    for behind, weight in enumerate(fading / max(fading.sum(), 1e-9), 1):
+        change -= charge[:, :, length - behind : length - behind + width] * np.float32(weight)
+    inner = _cut(signal, microscope._charge_radius(voxel_size_nm))
+    return inner + change * np.float32(microscope.charging)
+
+
+def _misaligned(microscope: Microscope, signal: Grey, box: Box, *, voxel_size_nm: Float3, seed: int) -> Grey:
+    """Returns each section moved by its shift, by cubic convolution; smaller by what a shift can reach."""
+    radius = microscope._shift_radius(voxel_size_nm)
+    moved = np.empty(box.shape, np.float32)
+    for section, shift in enumerate(section_shifts_nm(microscope, box.start[0], box.stop[0], seed)):
+        plane = signal[section]
+        for axis in (0, 1):
+            plane = _moved(plane, shift[axis] / voxel_size_nm[1 + axis], axis, int(radius[1 + axis]))
+        moved[section] = plane
+    return moved
+
+
+def _moved(plane: Grey, shift: float, axis: int, radius: int) -> Grey:
+    """Returns `plane` moved by `shift` voxels along an axis, `radius` voxels shorter at both ends.
+
+    Source: Keys, Cubic convolution interpolation for digital image processing, IEEE TASSP 29 (1981), eq. 15.
+    """
+    whole = int(np.floor(-shift))
+    t = -shift - whole
+    weights = (
+        *(((2 - t) * t - 1) * t / 2, ((3 * t - 5) * t * t + 2) / 2),
+        *(((4 - 3 * t) * t + 1) * t / 2, (t - 1) * t * t / 2),
+    )
+    length = plane.shape[axis] - 2 * radius
+    taps = [np.moveaxis(plane, axis, 0)[radius + whole + tap :][:length] for tap in (-1, 0, 1, 2)]
+    result: Grey = taps[0] * np.float32(weights[0])
+    for tap, weight in zip(taps[1:], weights[1:], strict=True):
+        result += tap * np.float32(weight)
+    return np.moveaxis(result, 0, axis)
+
+
+def _voxels(lengths_nm: Sequence[float], voxel_size_nm: Float3) -> npt.NDArray[np.int64]:
+    """Returns how many voxels lengths reach, rounded up."""
+    return np.ceil(np.divide(lengths_nm, voxel_size_nm)).astype(np.int64)
+
+
+def _cut(values: npt.NDArray[Scalar], radius: npt.NDArray[np.int64]) -> npt.NDArray[Scalar]:
+    """Returns `values` without `radius` voxels at both ends of each axis."""
+    return values[tuple(slice(r, n - r) for r, n in zip(radius.tolist(), values.shape, strict=True))]
+
+
+def _ascending(values: Sequence[float], name: str) -> tuple[float, float]:
+    """Returns two numbers, the second larger, as a tuple; `name` is used in the message."""
+    bounds = tuple(values)
+    if len(bounds) != 2 or bounds[0] >= bounds[1]:
+        raise ValueError(f"{name}={bounds} is no range; give two grey values, the second above the first.")
+    return float(bounds[0]), float(bounds[1])

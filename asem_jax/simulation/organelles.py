@@ -17,6 +17,8 @@ Grey = npt.NDArray[np.float32]
 # Radii vary by this share along a tube, so that a placed tube can be larger than the configured radius.
 RADIUS_SWELL = 0.15
 _SWELL_NM = 900.0
+MICROTUBULE_NM = 25.0
+_MICROTUBULE_STEP_NM = 45.0
 
 
 def coverage(distance: Grey, edge_nm: float) -> Grey:
@@ -40,10 +42,10 @@ def draw_mitochondrion(rng: np.random.Generator, centre_nm: npt.NDArray[np.float
     radius = _between(cell.mitochondrion_radius_nm, rng.random())
     length = _between(cell.mitochondrion_length_nm, size)
     steps = max(2, int(np.ceil(length / 2 / (0.7 * radius))))
-    direction = _directions(rng, 1)[0]
+    direction = directions(rng, 1)[0]
     paths = [_walk(rng, centre_nm, sign * direction, steps, length / 2) for sign in (1, -1)]
     if rng.random() < cell.branched_share:
-        paths.append(_walk(rng, centre_nm, _across(rng, direction), steps, length / 2))
+        paths.append(_walk(rng, centre_nm, across(rng, direction), steps, length / 2))
     points = np.concatenate([centre_nm[None], *paths])
     starts = np.arange(1, len(points))
     links = np.stack([np.where((starts - 1) % steps == 0, 0, starts - 1), starts], 1)
@@ -51,18 +53,18 @@ def draw_mitochondrion(rng: np.random.Generator, centre_nm: npt.NDArray[np.float
     along = np.concatenate([[0.0], np.where(starts <= steps, 1, -1) * away * length / 2 / steps])
     # A wave along the tube; independent radii would look like beads on a string.
     radii = radius * (1 + RADIUS_SWELL * np.sin(2 * np.pi * (rng.random() + along / _SWELL_NM)))
-    return Tube(points, radii, links, along, _across(rng, direction), rng.random(4))
+    return Tube(points, radii, links, along, across(rng, direction), rng.random(4))
 
 
 def draw_body(rng: np.random.Generator, centre_nm: npt.NDArray[np.float64], size: float, cell: Cell) -> Tube:
     """Returns a round or sausage-shaped body; `size`, 0..1, decides its radius."""
     radius = _between(cell.body_radius_nm, size)
-    direction = _directions(rng, 1)[0]
+    direction = directions(rng, 1)[0]
     half = direction * radius * max(0.02, 1.6 * rng.random() - 0.6)
     points = np.stack([centre_nm, centre_nm + half, centre_nm - half])
     radii = radius * (1 + RADIUS_SWELL * rng.uniform(-1, 1, 3))
     along = np.array([0.0, 1.0, -1.0]) * float(np.sqrt(half @ half))
-    return Tube(points, radii, np.array([[0, 1], [0, 2]]), along, _across(rng, direction), rng.random(4))
+    return Tube(points, radii, np.array([[0, 1], [0, 2]]), along, across(rng, direction), rng.random(4))
 
 
 def draw_vesicle(rng: np.random.Generator, centre_nm: npt.NDArray[np.float64], size: float, cell: Cell) -> Tube:
@@ -71,6 +73,54 @@ def draw_vesicle(rng: np.random.Generator, centre_nm: npt.NDArray[np.float64], s
     points = np.stack([centre_nm, centre_nm])
     side = np.array([1.0, 0.0, 0.0])
     return Tube(points, np.full(2, radius), np.array([[0, 1]]), np.zeros(2), side, rng.random(4))
+
+
+def draw_droplet(rng: np.random.Generator, centre_nm: npt.NDArray[np.float64], size: float, cell: Cell) -> Tube:
+    """Returns a lipid droplet, a ball; `size`, 0..1, decides its radius."""
+    radius = 0.0 if cell.whole is None else _between(cell.whole.droplet_radius_nm, size)
+    points = np.stack([centre_nm, centre_nm])
+    return Tube(points, np.full(2, radius), np.array([[0, 1]]), np.zeros(2), np.array([1.0, 0.0, 0.0]), rng.random(4))
+
+
+def draw_microtubule(rng: np.random.Generator, centre_nm: npt.NDArray[np.float64], size: float, cell: Cell) -> Tube:
+    """Returns a long thin tube, slightly bent; `size`, 0..1, decides its length."""
+    length = 0.0 if cell.whole is None else _between(cell.whole.microtubule_length_nm, size)
+    steps = max(2, int(np.ceil(length / 2 / _MICROTUBULE_STEP_NM)))
+    direction, bend = directions(rng, 1)[0], 0.25 * rng.random()
+    aside = across(rng, direction)
+    share = np.arange(-steps, steps + 1)[:, None] / steps
+    # A parabola, whose chord is a little shorter than the tube.
+    points = centre_nm + (share * direction + bend * share**2 * aside) * length / 2 / (1 + bend)
+    order = np.concatenate([[steps], np.arange(steps + 1, 2 * steps + 1), np.arange(steps)[::-1]])
+    ends = np.arange(1, 2 * steps + 1)
+    links = np.stack([np.where((ends == 1) | (ends == steps + 1), 0, ends - 1), ends], 1)
+    along = (share[:, 0] * length / 2)[order]
+    return Tube(points[order], np.full(len(order), MICROTUBULE_NM / 2), links, along, aside, rng.random(4))
+
+
+def droplet_grey(cell: Cell, field: TubeField, grain: Grey, edge_nm: float) -> Grey:
+    """Returns the grey values of a lipid droplet: even, with no membrane, a little darker at its rim.
+
+    The arguments are those of `mitochondrion_grey`.
+    """
+    inside = 0.0 if cell.whole is None else _between(cell.whole.droplet_grey, field.tube.traits[0])
+    grey = np.float32(inside) + grain * np.float32(0.3 * cell.texture_grey)
+    return _mix(grey, inside - 15, coverage(np.abs(field.distance) - np.float32(edge_nm), edge_nm))
+
+
+def microtubule_grey(cell: Cell, field: TubeField, grain: Grey, edge_nm: float) -> Grey:
+    """Returns the grey values of a microtubule: a dark wall around a light middle, as far as voxels show it.
+
+    The arguments are those of `mitochondrion_grey`.
+    """
+    grey = np.full(field.box.shape, np.float32(cell.cytosol_grey)) + grain * np.float32(0.3 * cell.texture_grey)
+    wall = MICROTUBULE_NM / 4
+    return _mix(grey, cell.membrane_grey + 15, band(field.distance, -wall / 2, wall, edge_nm))
+
+
+def tube_surface(cell: Cell, field: TubeField) -> Grey:
+    """Returns the distance to the surface of what fills its tube, nm; `cell` is not asked."""
+    return field.distance
 
 
 def mitochondrion_grey(cell: Cell, field: TubeField, grain: Grey, edge_nm: float) -> Grey:
@@ -153,7 +203,7 @@ def _between(bounds: Range, share: float) -> float:
     return float(bounds[0] + (bounds[1] - bounds[0]) * share)
 
 
-def _directions(rng: np.random.Generator, number: int) -> npt.NDArray[np.float64]:
+def directions(rng: np.random.Generator, number: int) -> npt.NDArray[np.float64]:
     """Returns unit vectors in all directions, [number, 3]."""
     shares = rng.random((number, 2))
     height, angle = 2 * shares[:, 0] - 1, 2 * np.pi * shares[:, 1]
@@ -161,9 +211,9 @@ def _directions(rng: np.random.Generator, number: int) -> npt.NDArray[np.float64
     return np.stack([height, flat * np.cos(angle), flat * np.sin(angle)], 1)
 
 
-def _across(rng: np.random.Generator, direction: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def across(rng: np.random.Generator, direction: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Returns a random unit vector at a right angle to `direction`."""
-    other = _directions(rng, 1)[0]
+    other = directions(rng, 1)[0]
     other = other - (other @ direction) * direction
     return other / max(float(np.sqrt(other @ other)), 1e-9)
 
@@ -176,8 +226,8 @@ def _walk(
     length: float,
 ) -> npt.NDArray[np.float64]:
     """Returns the points of a path of `length` nm that turns to one side, and a little at random."""
-    turn = _across(rng, direction) * 1.2 * rng.random()
-    turns = turn * np.arange(1, steps + 1)[:, None] / steps + 0.12 * _directions(rng, steps)
+    turn = across(rng, direction) * 1.2 * rng.random()
+    turns = turn * np.arange(1, steps + 1)[:, None] / steps + 0.12 * directions(rng, steps)
     ways = direction + turns
     ways /= np.sqrt(np.square(ways).sum(1, keepdims=True))
     return start + np.cumsum(ways, 0) * (length / steps)

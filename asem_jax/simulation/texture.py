@@ -9,8 +9,11 @@ Laws that hold (and are tested):
 * `smooth_field` has mean 0, standard deviation 1 and a continuous gradient.
 """
 
+import math
 from collections.abc import Sequence
 from enum import IntEnum
+from functools import lru_cache
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +47,35 @@ class Stream(IntEnum):
     BRIGHTNESS = 16
     CONTRAST = 17
     CURTAIN = 18
+    CELL = 19
+    PLASMA = 20
+    PLASMA_FINE = 21
+    ENVELOPE = 22
+    ENVELOPE_FINE = 23
+    PORE = 24
+    PIT = 25
+    CAVEOLA = 26
+    GOLGI = 27
+    DROPLET = 28
+    MICROTUBULE = 29
+    CHROMATIN = 30
+    CHROMATIN_FINE = 31
+    NUCLEOLUS = 32
+    RIBOSOME = 33
+    BARE = 34
+    ROUGH = 35
+    COAT = 36
+    CISTERNA = 37
+    JUNCTION = 38
+    SECTION_SHIFT = 60
+    STRAND = 61
+    HOLE = 62
+    RUFFLE = 63
+    FADE = 64
+    OUTLINE = 65
+    MISSED = 66
+    FOREGROUND_STROKE = 67
+    BACKGROUND_STROKE = 68
 
 
 # Words are made in whole tiles: a Philox costs as much to set up as some hundred words cost to draw.
@@ -51,6 +83,9 @@ _FIELD_TILE = (8, 8, 8)
 _VOXEL_TILE = (16, 32, 32)
 # A quadratic B-spline keeps 11/20 of the variance of its nodes per axis; uniform [-1, 1) has variance 1/3.
 _NODE_SCALE = 3**0.5 / 0.55**1.5
+# No value of a `smooth_field` is farther from 0: it is a mean of its nodes.
+LARGEST = _NODE_SCALE
+_STEPS = np.arange(-1, 2)
 
 
 def generator(seed: int, stream: Stream, index: Sequence[int], rank: int = 0) -> np.random.Generator:
@@ -128,6 +163,53 @@ def smooth_field(seed: int, stream: Stream, pitch_nm: Float3, axes: Axes) -> npt
         field = _interpolate(np.moveaxis(field, axis, 0), nodes - start[axis], weights)
         field = np.moveaxis(field, 0, axis)
     return np.ascontiguousarray(field)
+
+
+def smooth_values(
+    seed: int, stream: Stream, pitch_nm: float, places_nm: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Returns `smooth_field` of equal pitches at scattered places, float64 [n].
+
+    The same field up to rounding; the memory it needs grows with the box around the places.
+
+    Args:
+      seed: of the whole cell.
+      stream: which field.
+      pitch_nm: distance of the nodes.
+      places_nm: z y x, [n, 3], at least one.
+    """
+    nodes, weights = zip(*(_spline(places_nm[:, axis], pitch_nm) for axis in range(3)), strict=True)
+    start = [int(node.min()) - 1 for node in nodes]
+    stop = [int(node.max()) + 2 for node in nodes]
+    values = _node_values(seed, stream, start, stop)
+    around = [(node - first)[:, None] + _STEPS for node, first in zip(nodes, start, strict=True)]
+    near = values[around[0][:, :, None, None], around[1][:, None, :, None], around[2][:, None, None, :]]
+    found: npt.NDArray[np.float64] = np.einsum("nzyx,zn,yn,xn->n", near, *weights)
+    return found
+
+
+def _node_values(seed: int, stream: Stream, start: Sequence[int], stop: Sequence[int]) -> npt.NDArray[np.float64]:
+    """Returns the nodes of a field in the box start..stop, put together from remembered tiles."""
+    values = np.empty([b - a for a, b in zip(start, stop, strict=True)])
+    side = _FIELD_TILE[0]
+    first, last = ([corner // side for corner in corners] for corners in (start, [b - 1 for b in stop]))
+    for index in product(*(range(a, b + 1) for a, b in zip(first, last, strict=True))):
+        cuts = [
+            (
+                slice(max(i * side, a) - a, min((i + 1) * side, b) - a),
+                slice(max(a - i * side, 0), min(b - i * side, side)),
+            )
+            for i, a, b in zip(index, start, stop, strict=True)
+        ]
+        here, there = zip(*cuts, strict=True)
+        values[here] = _tile_values(seed, stream, *index)[there]
+    return values
+
+
+@lru_cache(maxsize=4096)
+def _tile_values(seed: int, stream: Stream, z: int, y: int, x: int) -> npt.NDArray[np.float64]:
+    words = _philox(seed, stream, (z, y, x)).random_raw(math.prod(_FIELD_TILE)).reshape(_FIELD_TILE)
+    return (words >> np.uint64(40)).astype(np.float64) * (2.0**-23 * _NODE_SCALE) - _NODE_SCALE
 
 
 def _spline(axis: npt.NDArray[np.float64], pitch: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:

@@ -5,7 +5,7 @@ Law that holds (and is tested): the tube is where `distance <= 0`, and a straigh
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from asem_jax.simulation.microscope import axes_of
-from asem_jax.volumes.geometry import Box, Float3, float3, int3
+from asem_jax.volumes.geometry import Box, Float3, Int3, float3, int3
+
+_FAR = np.float32(1e6)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +29,8 @@ class Tube:
       lengths_nm: distance of each ball from the start, along the tube, float64 [n].
       side: unit vector z y x, across the first link; the sideways coordinate is measured along it.
       traits: uniform numbers in [0, 1) that the organelle's looks are made of, float64 [4].
+      index: the lattice cell that `placement` found it in.
+      rank: its number there.
     """
 
     points_nm: npt.NDArray[np.float64]
@@ -35,6 +39,8 @@ class Tube:
     lengths_nm: npt.NDArray[np.float64]
     side: npt.NDArray[np.float64]
     traits: npt.NDArray[np.float64]
+    index: Int3 = (0, 0, 0)
+    rank: int = 0
 
     @cached_property
     def centre(self) -> Float3:
@@ -56,32 +62,63 @@ class Tube:
         """Upper corner of the box around the tube, float64 [3]."""
         return (self.points_nm + self.radii_nm[:, None]).max(0)
 
+    @cached_property
+    def length_nm(self) -> float:
+        """Length of all links, nm."""
+        return float(self._link_lengths.sum())
+
+    @cached_property
+    def radius_nm(self) -> float:
+        """Mean radius along the links, nm."""
+        lengths = np.maximum(self._link_lengths, 1e-9)
+        return float((self.radii_nm[self.links].mean(1) * lengths).sum() / lengths.sum())
+
+    @cached_property
+    def centroid_nm(self) -> Float3:
+        """Centre of the volume, z y x, taking the links for cylinders that do not overlap."""
+        weights = self.radii_nm[self.links].mean(1) ** 2 * np.maximum(self._link_lengths, 1e-9)
+        middles = self.points_nm[self.links].mean(1)
+        return float3((middles * weights[:, None]).sum(0) / weights.sum(), "centroid")
+
+    @property
+    def _link_lengths(self) -> npt.NDArray[np.float64]:
+        return np.sqrt(np.square(np.diff(self.points_nm[self.links], axis=1)).sum((1, 2)))
+
     def box(self, voxel_size_nm: Float3, margin_nm: float) -> Box:
         """Returns the voxels that hold all points up to `margin_nm` away from the tube."""
         return _around(self.points_nm, self.radii_nm, voxel_size_nm, margin_nm)
 
 
 @dataclass(frozen=True, eq=False)
-class TubeField:
-    """A tube as seen from the voxels of a box; all arrays float32 z y x, in nm.
+class TubeDistance:
+    """How far the voxels of a box are from a tube.
 
     Attributes:
       tube: what is seen.
       box: the voxels.
-      distance: to the surface, negative inside; larger than the margin asked for = not looked at.
-      along: coordinate along the tube.
-      aside: coordinate along the tube's `side`.
+      distance: nm, to the surface, negative inside, float32 z y x; larger than the margin asked for = not looked at.
     """
 
     tube: Tube
     box: Box
     distance: npt.NDArray[np.float32]
-    along: npt.NDArray[np.float32]
-    aside: npt.NDArray[np.float32]
 
     def slices(self, box: Box) -> tuple[slice, slice, slice]:
         """Returns where `self.box` lies in an array over `box`."""
         return self.box.shift([-a for a in box.start]).slices
+
+
+@dataclass(frozen=True, eq=False)
+class TubeField(TubeDistance):
+    """A tube as seen from the voxels of a box.
+
+    Attributes:
+      along: coordinate along the tube, nm, float32 z y x.
+      aside: coordinate along the tube's `side`, nm, float32 z y x.
+    """
+
+    along: npt.NDArray[np.float32]
+    aside: npt.NDArray[np.float32]
 
 
 def tube_field(tube: Tube, box: Box, *, voxel_size_nm: Float3, margin_nm: float) -> TubeField:
@@ -94,19 +131,51 @@ def tube_field(tube: Tube, box: Box, *, voxel_size_nm: Float3, margin_nm: float)
       margin_nm: how far from the surface distances are needed.
     """
     inner = tube.box(voxel_size_nm, margin_nm).intersect(box)
-    far = np.float32(1e6)
-    distance = np.full(inner.shape, far)
+    distance = np.full(inner.shape, _FAR)
     along, aside = np.zeros(inner.shape, np.float32), np.zeros(inner.shape, np.float32)
-    for link in tube.links:
-        near = _around(tube.points_nm[link], tube.radii_nm[link], voxel_size_nm, margin_nm).intersect(inner)
-        if near.num_voxels == 0:
-            continue
-        found = _link_field(tube, link, near, voxel_size_nm)
-        cut = near.shift([-a for a in inner.start]).slices
-        closer = found[0] < distance[cut]
-        for whole, part in zip((distance, along, aside), found, strict=True):
-            np.copyto(whole[cut], part, where=closer)
+    for link, near, cut in _links_near(tube, inner, voxel_size_nm, margin_nm):
+        gone, share, apart = _link_parts(tube, link, near, voxel_size_nm)
+        closer = apart < distance[cut]
+        from_start, to_stop = tube.lengths_nm[link]
+        np.copyto(distance[cut], apart, where=closer)
+        np.copyto(along[cut], np.float32(from_start) + share * np.float32(to_stop - from_start), where=closer)
+        np.copyto(aside[cut], _dot(gone, tube.side), where=closer)
     return TubeField(tube, inner, distance, along, aside)
+
+
+def tube_distance(tube: Tube, box: Box, *, voxel_size_nm: Float3, margin_nm: float) -> TubeDistance:
+    """Returns the distance alone, in half the time; the arguments are those of `tube_field`."""
+    inner = tube.box(voxel_size_nm, margin_nm).intersect(box)
+    distance = np.full(inner.shape, _FAR)
+    for link, near, cut in _links_near(tube, inner, voxel_size_nm, margin_nm):
+        np.minimum(distance[cut], _link_parts(tube, link, near, voxel_size_nm)[2], out=distance[cut])
+    return TubeDistance(tube, inner, distance)
+
+
+def meets(tube: Tube, low_nm: npt.NDArray[np.float64], high_nm: npt.NDArray[np.float64], margin_nm: float) -> bool:
+    """Says whether the tube, grown by `margin_nm`, has a point in the box low..high, by its geometry.
+
+    Along a link, the distance between its middle line and the box less the radius is convex, so a search
+    that narrows down the place of the smallest value finds it.
+    """
+    if (tube.low_nm > high_nm + margin_nm).any() or (tube.high_nm < low_nm - margin_nm).any():
+        return False
+    if ((tube.points_nm[0] >= low_nm) & (tube.points_nm[0] <= high_nm)).all():
+        return True
+    start, stop = tube.points_nm[tube.links[:, 0]], tube.points_nm[tube.links[:, 1]]
+    first, last = tube.radii_nm[tube.links[:, 0]], tube.radii_nm[tube.links[:, 1]]
+
+    def outside(share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        place = start + share[:, None] * (stop - start)
+        off = np.maximum(np.maximum(low_nm - place, place - high_nm), 0)
+        return np.sqrt(np.square(off).sum(1)) - (first + share * (last - first))
+
+    left, right = np.zeros(len(start)), np.ones(len(start))
+    for _ in range(40):
+        third = (right - left) / 3
+        is_left = outside(left + third) < outside(right - third)
+        left, right = np.where(is_left, left, left + third), np.where(is_left, right - third, right)
+    return bool((outside((left + right) / 2) <= margin_nm).any())
 
 
 def overlap(a: Tube, b: Tube, gap_nm: float) -> bool:
@@ -117,10 +186,20 @@ def overlap(a: Tube, b: Tube, gap_nm: float) -> bool:
     return bool((apart < np.square(a.radii_nm[:, None] + b.radii_nm[None] + gap_nm)).any())
 
 
-def _link_field(
+def _links_near(
+    tube: Tube, inner: Box, voxel_size_nm: Float3, margin_nm: float
+) -> Iterator[tuple[npt.NDArray[np.int64], Box, tuple[slice, slice, slice]]]:
+    """Yields the links that come near `inner`, with the voxels near them as a box and as an index."""
+    for link in tube.links:
+        near = _around(tube.points_nm[link], tube.radii_nm[link], voxel_size_nm, margin_nm).intersect(inner)
+        if near.num_voxels:
+            yield link, near, near.shift([-a for a in inner.start]).slices
+
+
+def _link_parts(
     tube: Tube, link: npt.NDArray[np.int64], box: Box, voxel_size_nm: Float3
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Returns distance to one round cone, coordinate along and aside of it."""
+) -> tuple[list[npt.NDArray[np.float32]], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Returns the way from the middle line z y x, the share of the link passed, and the distance to one round cone."""
     start, stop = tube.points_nm[link]
     vector = stop - start
     squared = max(float(vector @ vector), 1e-6)
@@ -131,12 +210,13 @@ def _link_field(
     share = _dot(parts, vector / squared)
     np.clip(share, 0, 1, out=share)
     gone = [part - share * np.float32(v) for part, v in zip(parts, vector, strict=True)]
-    aside = _dot(gone, tube.side)
-    apart = np.sqrt(gone[0] * gone[0] + gone[1] * gone[1] + gone[2] * gone[2])
+    apart = gone[0] * gone[0]
+    apart += gone[1] * gone[1]
+    apart += gone[2] * gone[2]
+    np.sqrt(apart, out=apart)
     first, last = tube.radii_nm[link]
-    from_start, to_stop = tube.lengths_nm[link]
-    distance = apart - (np.float32(first) + share * np.float32(last - first))
-    return distance, np.float32(from_start) + share * np.float32(to_stop - from_start), aside
+    apart -= np.float32(first) + share * np.float32(last - first)
+    return gone, share, apart
 
 
 def _dot(parts: Sequence[npt.NDArray[np.float32]], vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:

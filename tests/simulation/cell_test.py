@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.simulation.cells import CELL
+from tests.simulation.cells import CELL, WHOLE
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,26 @@ from tests.simulation.cells import CELL
 def test_messages(changes, message):
     with pytest.raises(ValueError, match=message):
         replace(CELL, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"coat_nm": -1.0}, r"coat_nm=-1.0 is negative; give 0 \(none\) or more"),
+        ({"bare_share": 1.5}, r"bare_share=1.5 is no share; give 0 to 1"),
+        ({"pit_eccentricity": (0.5, 1.0)}, r"pit_eccentricity=\(0.5, 1.0\) is flat; give values below 1"),
+        ({"pitch_nm": 2000.0}, r"pitch_nm=2000 is too small for cells .* give at least 2448"),
+        ({"nucleus_radius_nm": (900.0, 950.0)}, r"nucleus_radius_nm=\(900.0, 950.0\) does not fit .* smaller nuclei"),
+    ],
+)
+def test_messages_of_whole_cells(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(WHOLE, **changes)
+
+
+def test_whole_cells_are_no_tissue():
+    with pytest.raises(ValueError, match=r"process_nm=400.0 and er_nm=260.0 belong to tissue; give 0 for both"):
+        replace(CELL, whole=WHOLE)
 
 
 def test_lists_of_a_config_become_tuples():

@@ -1,16 +1,21 @@
 """Whole blocks: the laws of the simulator, and that its mitochondria cannot be had by a threshold."""
 
+import hashlib
+import runpy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from asem_jax.simulation import simulate_block
+from asem_jax.simulation import Cell, Microscope, simulate_block
 from asem_jax.simulation.placement import tubes_near
+from asem_jax.simulation.preparation import Preparation
 from asem_jax.volumes.geometry import Box, tiles
 from tests.simulation.cells import CELL, mitochondria_only
 
+QUICKSTART = Path(__file__).parent.parent.parent / "configs" / "quickstart.py"
 BOX = Box((-16, 8, 0), (16, 48, 56))
 
 
@@ -19,17 +24,17 @@ def _tiled(cell, box, tile_shape):
     for tile in tiles(box, tile_shape):
         cut = tile.shift([-a for a in box.start]).slices
         block = simulate_block(cell, tile)
-        raw[cut], mito[cut] = block.raw, block.labels["mito"]
+        raw[cut], mito[cut] = block.raw, block.labels("mito")
     return raw, mito
 
 
 def test_a_block_does_not_depend_on_its_tiling():
     whole = simulate_block(CELL, BOX)
-    assert 0 < whole.labels["mito"].mean() < 1
+    assert 0 < whole.labels("mito").mean() < 1
     for tile_shape in ((16, 40, 28), (11, 17, 56)):
         raw, mito = _tiled(CELL, BOX, tile_shape)
         np.testing.assert_array_equal(raw, whole.raw)
-        np.testing.assert_array_equal(mito, whole.labels["mito"])
+        np.testing.assert_array_equal(mito, whole.labels("mito"))
 
 
 def test_anisotropic_blocks_do_not_depend_on_their_tiling_either():
@@ -37,7 +42,7 @@ def test_anisotropic_blocks_do_not_depend_on_their_tiling_either():
     raw, mito = _tiled(cell, BOX, (16, 20, 28))
     whole = simulate_block(cell, BOX)
     np.testing.assert_array_equal(raw, whole.raw)
-    np.testing.assert_array_equal(mito, whole.labels["mito"])
+    np.testing.assert_array_equal(mito, whole.labels("mito"))
 
 
 def test_the_seed_decides():
@@ -48,10 +53,27 @@ def test_the_seed_decides():
     assert (first.raw != other.raw).mean() > 0.8
 
 
+def test_the_quickstart_is_what_it_was():
+    # Recorded results depend on it. The digests are those of its first version.
+    numbers = runpy.run_path(str(QUICKSTART))["simulate"]()
+    own = {name: numbers[name] for name in ("seed", "voxel_size_nm")}
+    cell = Cell(
+        **own,
+        microscope=Microscope(**numbers["microscope"]),
+        whole=None,
+        preparation=Preparation(**numbers["preparation"]),
+        **numbers["cell"],
+    )
+    for box, mito in ((Box((0, 0, 0), (24, 48, 48)), "6ef55f264015be49c0c8aedc"),):
+        block = simulate_block(cell, box)
+        assert hashlib.sha256(block.raw.tobytes()).hexdigest()[:24] == "98d86b57eb298e381a7ac537"
+        assert hashlib.sha256(block.labels("mito").tobytes()).hexdigest()[:24] == mito
+
+
 def test_types():
     block = simulate_block(CELL, Box.of_shape((4, 5, 6)))
-    assert block.raw.shape == block.labels["mito"].shape == (4, 5, 6)
-    assert block.raw.dtype == block.labels["mito"].dtype == np.uint8
+    assert block.raw.shape == block.labels("mito").shape == (4, 5, 6)
+    assert block.raw.dtype == block.labels("mito").dtype == np.uint8
 
 
 def test_labels_are_where_the_tubes_are():
@@ -69,26 +91,26 @@ def test_labels_are_where_the_tubes_are():
     # Sampled balls bulge less than the cones between them, by less than 2 nm.
     certain = np.abs(distance) > 2
     assert certain.mean() > 0.9 and (distance < -2).sum() > 1000
-    np.testing.assert_array_equal(block.labels["mito"][certain], distance[certain] < 0)
+    np.testing.assert_array_equal(block.labels("mito")[certain], distance[certain] < 0)
 
 
 def test_outside_of_everything_is_even_cytosol():
     block = simulate_block(mitochondria_only(mitochondria_per_um3=0.0), BOX)
-    assert not block.labels["mito"].any()
+    assert not block.labels("mito").any()
     assert (block.raw == 165).all()
 
 
 def test_volumes_in_nm_do_not_depend_on_the_voxel_size():
     coarse = simulate_block(mitochondria_only(), Box.of_shape((48, 48, 48)))
     fine = simulate_block(mitochondria_only(voxel_size_nm=(5.0, 5.0, 5.0)), Box.of_shape((96, 96, 96)))
-    volumes = [block.labels["mito"].sum() * size**3 for block, size in ((coarse, 10.0), (fine, 5.0))]
+    volumes = [block.labels("mito").sum() * size**3 for block, size in ((coarse, 10.0), (fine, 5.0))]
     assert volumes[0] > 1e6
     assert volumes[1] == pytest.approx(volumes[0], rel=0.03)
 
 
 def test_objects_stay_in_place_when_the_voxel_size_changes():
-    coarse = simulate_block(CELL, Box.of_shape((32, 48, 48))).labels["mito"]
-    fine = simulate_block(replace(CELL, voxel_size_nm=(5.0, 5.0, 5.0)), Box.of_shape((64, 96, 96))).labels["mito"]
+    coarse = simulate_block(CELL, Box.of_shape((32, 48, 48))).labels("mito")
+    fine = simulate_block(replace(CELL, voxel_size_nm=(5.0, 5.0, 5.0)), Box.of_shape((64, 96, 96))).labels("mito")
     np.testing.assert_array_equal(fine[::2, ::2, ::2], coarse)
 
 
@@ -96,7 +118,7 @@ def test_objects_stay_in_place_when_the_voxel_size_changes():
 def large():
     # Coarse voxels: 6 cubic micrometres hold enough mitochondria that their mean brightness is not luck.
     block = simulate_block(replace(CELL, voxel_size_nm=(20.0, 20.0, 20.0)), Box.of_shape((64, 96, 128)))
-    return block.raw, block.labels["mito"] > 0
+    return block.raw, block.labels("mito") > 0
 
 
 def test_mitochondria_are_as_many_and_as_bright_as_promised(large):

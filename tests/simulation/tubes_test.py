@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from asem_jax.simulation.tubes import Tube, overlap, tube_field
+from asem_jax.simulation.tubes import Tube, meets, overlap, tube_distance, tube_field
 from asem_jax.volumes.geometry import Box, tiles
 
 VOXEL = (10.0, 10.0, 10.0)
@@ -69,3 +69,24 @@ def test_the_box_holds_the_tube_and_its_margin():
     tube = _tube([(50, 50, 50), (50, 50, 90)], [20, 20])
     assert tube.box(VOXEL, 5.0).contains(Box((3, 3, 3), (8, 8, 12)))
     assert tube.box((5.0, 10.0, 20.0), 0.0).contains(Box((6, 3, 2), (15, 8, 6)))
+
+
+def test_a_distance_alone_is_that_of_the_field():
+    tube = _tube([(60, 60, 60), (90, 70, 120), (60, 150, 150)], [25, 35, 30], [(0, 1), (1, 2)])
+    box = Box.of_shape((16, 22, 22))
+    field, alone = (see(tube, box, voxel_size_nm=VOXEL, margin_nm=40.0) for see in (tube_field, tube_distance))
+    np.testing.assert_array_equal(alone.distance, field.distance)
+
+
+def test_a_tube_meets_a_box_at_its_surface():
+    tube = _tube([(0, 0, 0), (0, 0, 100)], [10, 30])
+    # Above the thick end, and above the middle, where the cone has a radius of 20 nm.
+    for low, touches in (((29.5, -1, 95), True), ((30.8, -1, 95), False), ((19.0, -1, 50), True)):
+        assert meets(tube, np.array(low), np.add(low, (50, 2, 1)), 0.0) == touches
+    assert meets(tube, np.array((34.0, -1, 95)), np.array((90.0, 1, 96)), 5.0)
+
+
+def test_length_radius_and_centroid_of_a_chain():
+    tube = _tube([(0, 0, 0), (0, 0, 100), (0, 0, -100)], [10, 10, 10], [(0, 1), (0, 2)])
+    assert tube.length_nm == 200.0 and tube.radius_nm == 10.0
+    np.testing.assert_allclose(tube.centroid_nm, 0, atol=1e-12)

@@ -13,20 +13,22 @@ from asem_jax.simulation import simulate_block
 from asem_jax.stages import simulate
 from asem_jax.stages.settings import SETTINGS
 from asem_jax.volumes.volume import open_volume
-from tests.simulation.cells import MICROSCOPE, mitochondria_only
+from tests.simulation.cells import MICROSCOPE, WHOLE, mitochondria_only
 
 CELL = mitochondria_only(microscope=MICROSCOPE, voxel_size_nm=(20.0, 20.0, 20.0))
 
 
 def _config(folder: Path, **changes: Any) -> ConfigDict:
     numbers = dataclasses.asdict(CELL)
-    own = {name: numbers.pop(name) for name in ("seed", "voxel_size_nm", "microscope")}
+    own = {name: numbers.pop(name) for name in ("seed", "voxel_size_nm", "microscope", "preparation")}
+    own["whole_cell"] = numbers.pop("whole")
     section = {
         "container": f"{folder}/cell.zarr",
         "shape": (32, 32, 40),
         "block_shape": (16, 32, 16),
         "chunk_shape": (16, 16, 16),
         "num_threads": 2,
+        "organelles": ("mito", "er"),
         "cell": numbers,
         **own,
     }
@@ -36,11 +38,15 @@ def _config(folder: Path, **changes: Any) -> ConfigDict:
 def test_it_writes_the_volume_that_blocks_promise(tmp_path):
     config = _config(tmp_path)
     simulate.run(config, tmp_path)
-    raw, mito = (open_volume(f"{config.container}/{name}") for name in ("raw", "labels/mito"))
+    raw, mito, objects = (open_volume(f"{config.container}/{name}") for name in ("raw", "labels/mito", "objects/mito"))
     block = simulate_block(CELL, raw.box)
     np.testing.assert_array_equal(raw.read(raw.box), block.raw)
-    np.testing.assert_array_equal(mito.read(mito.box), block.labels["mito"])
-    assert block.labels["mito"].any()
+    np.testing.assert_array_equal(mito.read(mito.box), block.labels("mito"))
+    assert block.labels("mito").any()
+    numbers = objects.read(objects.box)
+    np.testing.assert_array_equal(numbers > 0, block.labels("mito") > 0)
+    lines = [json.loads(line) for line in (Path(config.container) / "truth.jsonl").read_text().splitlines()]
+    assert {line["number"] for line in lines if line["organelle"] == "mito"} >= set(np.unique(numbers)) - {0}
     assert raw.voxel_size_nm == mito.voxel_size_nm == (20.0, 20.0, 20.0)
     assert raw.attributes["settings"]["cell"]["membrane_nm"] == 20.0
     assert open_volume(raw.address, level=1).voxel_size_nm == (40.0, 40.0, 40.0)
@@ -92,9 +98,14 @@ def test_blocks_that_share_a_chunk_are_refused(tmp_path):
         simulate.run(config, tmp_path)
 
 
+def test_an_unknown_organelle_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"organelles names 'mitos'; there is: er, lysosomes, mito, vesicles"):
+        simulate.run(_config(tmp_path, organelles=("mitos",)), tmp_path)
+
+
 def test_the_settings_name_every_number():
     def names(section):
         return {key: names(value) if isinstance(value, dict) else None for key, value in section.items()}
 
-    config = json.loads(_config(Path("x")).to_json())
+    config = json.loads(_config(Path("x"), whole_cell=dataclasses.asdict(WHOLE)).to_json())
     assert names(config) == names(SETTINGS["simulate"])

@@ -1,0 +1,114 @@
+"""A whole small cell in which everything is known: nucleus with pores, reticulum, Golgi, mitochondria, coated pits.
+
+Writes raw, the labels and the objects of all organelles (uint32, one number each), and the table of all objects in nm,
+truth.csv and truth.jsonl, into cell.zarr. 600 x 600 x 600 voxels of 8 nm: one cell of about 4 micrometres and what
+is around it. What is simulated, and what not: docs/simulation.md
+
+Command:  bash launch/local.sh --config configs/simulate_cell.py --workdir runs/cell
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """Returns the config; lengths are nm, shapes are voxels, z y x."""
+    return ConfigDict({"stages": ("simulate",), "simulate": simulate()})
+
+
+def simulate() -> dict[str, object]:
+    """Returns a cell of 4 micrometres with its nucleus; no other cell reaches into the volume."""
+    return {
+        "container": "{workdir}/cell.zarr",
+        "shape": (600, 600, 600),
+        "voxel_size_nm": (8.0, 8.0, 8.0),
+        "seed": 3,
+        "block_shape": (128, 128, 128),
+        "chunk_shape": (64, 64, 64),
+        "num_threads": 2,
+        "organelles": (
+            *("mito", "er", "golgi", "nuclear_pores", "coated_pits", "caveolae", "nucleus", "nuclear_envelope"),
+            *("lysosomes", "vesicles", "lipid_droplets", "microtubules"),
+        ),
+        "cell": {
+            "mitochondria_per_um3": 4.0,
+            "mitochondrion_radius_nm": (110.0, 180.0),
+            "mitochondrion_length_nm": (300.0, 1200.0),
+            "branched_share": 0.25,
+            "cristae_spacing_nm": (65.0, 110.0),
+            "bodies_per_um3": 3.0,
+            "body_radius_nm": (70.0, 190.0),
+            "matrix_grey": (105.0, 150.0),
+            "body_grey": (100.0, 185.0),
+            "vesicles_per_um3": 40.0,
+            "vesicle_radius_nm": (22.0, 42.0),
+            "process_nm": 0.0,
+            "process_tone_grey": (0.0, 0.0),
+            "er_nm": 0.0,
+            "membrane_nm": 14.0,
+            "membrane_grey": 70.0,
+            "cytosol_grey": 160.0,
+            "texture_grey": 8.0,
+            "wobble_nm": 6.0,
+        },
+        "whole_cell": {
+            "pitch_nm": 4800.0,
+            "radius_nm": (2000.0, 2080.0),
+            "nucleus_radius_nm": (1050.0, 1150.0),
+            "roughness_nm": 60.0,
+            "bare_share": 0.15,
+            "extracellular_grey": 205.0,
+            "nucleoplasm_grey": 162.0,
+            "chromatin_grey": 112.0,
+            "envelope_nm": 48.0,
+            "pores_per_um2": 12.0,
+            "pore_diameter_nm": (75.0, 120.0),
+            "narrow_pore_share": 0.3,
+            "pits_per_um2": 1.5,
+            "pit_width_nm": (90.0, 150.0),
+            "pit_eccentricity": (0.0, 0.7),
+            "coat_nm": 18.0,
+            "caveolae_per_um2": 1.5,
+            "caveola_width_nm": (55.0, 75.0),
+            "er_mesh_nm": 300.0,
+            "rough_share": 0.6,
+            "ribosome_share": 0.45,
+            "golgi_per_um3": 1.0,
+            "golgi_radius_nm": (220.0, 330.0),
+            "golgi_cisternae": (4, 6),
+            "droplets_per_um3": 1.0,
+            "droplet_radius_nm": (80.0, 220.0),
+            "droplet_grey": (75.0, 110.0),
+            "microtubules_per_um3": 8.0,
+            "microtubule_length_nm": (500.0, 1800.0),
+        },
+        "preparation": {
+            "shrinkage": 1.0,
+            "strand_grey": 0.0,
+            "strand_nm": 45.0,
+            "hole_share": 0.0,
+            "hole_nm": 70.0,
+            "hole_grey": 205.0,
+            "ribosome_grey": 0.0,
+            "ruffle_nm": 0.0,
+            "ruffle_pitch_nm": 50.0,
+            "fade": 0.0,
+            "fade_nm": 90.0,
+            "extracellular_nm": 0.0,
+            "extracellular_grey": 200.0,
+        },
+        "microscope": {
+            "blur_nm": 8.0,
+            "depth_samples": 1,
+            "charging": 0.0,
+            "charging_greys": (90.0, 185.0),
+            "charging_nm": 30.0,
+            "streak_nm": 200.0,
+            "shift_nm": 0.0,
+            "shot_noise_grey": 7.0,
+            "drift_grey": 4.0,
+            "drift_contrast": 0.05,
+            "drift_nm": 250.0,
+            "curtain_grey": 1.5,
+            "window_grey": (0.0, 255.0),
+        },
+    }
