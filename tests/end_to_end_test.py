@@ -55,7 +55,7 @@ def small_config() -> dict[str, Any]:
         "predict": {"write_shape": (16, 16, 16)},
         "postprocess": {
             "threshold": 0.5,
-            "threshold_regions": {"strip": held_out},
+            "threshold_regions": {"trained_on": held_out},
             "chunk_shape": (32, 32, 32),
         },
         "evaluate": {"regions": {"held_out": held_out}, "baseline_sigmas": (0.0, 2.0)},

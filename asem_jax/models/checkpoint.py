@@ -149,16 +149,29 @@ def load_state(path: Path | str, state: State) -> State:
     """
     folder, step = _locate(Path(path))
     target = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-    with ocp.CheckpointManager(folder) as manager:
-        items = ocp.args.Composite(state=ocp.args.StandardRestore(target))
-        try:
-            restored: State = manager.restore(step, args=items)["state"]
-        except (ValueError, KeyError) as error:
+    handlers = {"state": ocp.StandardCheckpointHandler()}
+    with ocp.CheckpointManager(folder, item_handlers=handlers) as manager:
+        # Compared before reading: Orbax finds out in the midst of it, and leaves the rest of its reads behind.
+        wanted, found = _leaves(target), _leaves(manager.item_metadata(step)["state"])
+        if wanted != found:
+            name = min(wanted.items() ^ found.items())[0]
             raise ValueError(
-                f"{folder / str(step)} does not hold the state of this network and optimiser "
-                f"({str(error).splitlines()[0]}); take its parameters only, or a checkpoint of the same network."
-            ) from error
+                f"{folder / str(step)} does not hold the state of this network and optimiser: {name} is "
+                f"{found.get(name, 'not there')}, not {wanted.get(name, 'there')}; take its parameters only, or a "
+                "checkpoint of the same network."
+            )
+        restored: State = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))[
+            "state"
+        ]
     return restored
+
+
+def _leaves(tree: Any) -> dict[str, str]:
+    """Returns name -> shape and type of the arrays in a tree, or in what Orbax knows of one."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): f"{leaf.dtype} {tuple(leaf.shape)}"
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+    }
 
 
 def _locate(path: Path) -> tuple[Path, int]:

@@ -49,6 +49,11 @@ def model_of(architecture: Architecture) -> Model:
     return Model(jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape, np.float32), shapes), card)
 
 
+def doubling(name: str) -> Architecture:
+    """A narrow network whose maps double from level to level, as those of the original do."""
+    return replace(NARROW_NETWORKS[name], encoder_maps=(2, 4, 8), decoder_maps=(2, 4), upsampled_maps=(4, 8))
+
+
 def assert_same(found: Any, expected: Any) -> None:
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     jax.tree.map(np.testing.assert_array_equal, found, expected)
@@ -85,7 +90,7 @@ def test_the_file_holds_only_what_a_careful_reader_takes(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["asem", "asem_transposed", "multitask"])
 def test_a_network_of_the_original_survives_the_way_there_and_back(name: str, tmp_path: Path) -> None:
-    model = model_of(NARROW_NETWORKS[name])
+    model = model_of(doubling(name))
     export_torch(model, tmp_path / "new" / "model_checkpoint_1")
     checkpoint = read_checkpoint(tmp_path / "new" / "model_checkpoint_1")
     assert checkpoint.adam is None  # it has made no step
@@ -124,12 +129,12 @@ def test_the_file_is_laid_out_as_the_originals_with_an_adam_that_begins(cases_di
 )
 def test_other_networks_are_refused_before_anything_is_written(name: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
-        export_torch(model_of(NARROW_NETWORKS[name]), tmp_path / "new" / "file")
+        export_torch(model_of(doubling(name)), tmp_path / "new" / "file")
     assert not (tmp_path / "new").exists()
 
 
 def test_a_second_head_must_be_the_originals(tmp_path: Path) -> None:
-    net = NARROW_NETWORKS["multitask"]
+    net = doubling("multitask")
     linear = replace(net, heads=(net.heads[0], replace(net.heads[1], activation="none")))
     with pytest.raises(ValueError, match="no network with heads="):
         export_torch(model_of(linear), tmp_path / "file")

@@ -179,6 +179,10 @@ def test_a_sweep_with_other_parameters_is_not_mixed_in(tmp_path: Path, model: Mo
     other = Model(jax.tree.map(lambda leaf: leaf * 1.01, model.params), model.card)
     with pytest.raises(ValueError, match="other settings"):
         predict_volume(other, raw, address)
+    plan = make_plan(model, raw.box)
+    uncropped = replace(model.card, architecture=replace(model.card.architecture, crop_to_factor=False))
+    prints = [predictor._fingerprint(Model(model.params, card), raw, plan) for card in (model.card, uncropped)]
+    assert prints[0] != prints[1]
 
 
 def test_raw_that_does_not_fit_is_refused(tmp_path: Path, model: Model) -> None:
