@@ -277,8 +277,8 @@ def funke_cremi(num_channels: int, num_maps: int = 12) -> Architecture:
 
     Its channels there are affinities. Sections are pooled within their plane only.
 
-    Source: Funke et al., TPAMI 2019. That upsampling is rectified and reduces the maps is inferred: with it the
-    networks of this family have the published numbers of parameters.
+    Source: Funke et al., TPAMI 2019. That upsampling reduces the maps follows from the published numbers of parameters
+    of this family; that it is rectified is inferred.
     """
     return _funke(num_channels, num_maps, 5, ((1, 3, 3),) * 3)
 

@@ -23,7 +23,7 @@ MOST_RATIO = 2.0
 """Between the widths of the middle halves; ASEM's augmentation changes the contrast by up to 15 %."""
 
 LEAST_WIDTH_EQUALISED = 64.0
-"""Of the middle half: a perfectly equalised volume has 127, the EPFL hippocampus and FIB-25 as recorded 34 to 62."""
+"""Of the middle half: a perfectly equalised volume has 127, a volume as recorded hardly half of this."""
 
 
 def warn_of_appearance(model: Model, raw: Volume, box: Box) -> None:
@@ -65,7 +65,7 @@ def describe_difference(card: ModelCard, found: Percentiles) -> str | None:
     if card.equalised and _width(found) < LEAST_WIDTH_EQUALISED:
         return (
             f"the model was trained on equalised raw (CLAHE), and the volume does not look it: half of its voxels lie "
-            f"within {_width(found):.0f} grey values ({_text(found)}), of an equalised volume's within about 100; "
+            f"within {_width(found):.0f} grey values ({_text(found)}), an equalised volume's within up to 127; "
             "equalise it first."
         )
     return None
