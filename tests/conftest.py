@@ -22,6 +22,9 @@ os.environ["PYTHONPATH"] = str(Path(__file__).parent.parent)
 import jax
 import pytest
 
+# Imports PyTorch, which is optional; the tests that use it skip themselves.
+collect_ignore = ["torch_networks.py"]
+
 _SOURCES = {"ASEM_JAX_CASES": "reference cases", "ASEM_JAX_DATA": "real volumes"}
 
 
