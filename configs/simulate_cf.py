@@ -1,8 +1,7 @@
 """A chemically fixed (CF-like) piece of simulated tissue: shrunken, washed out in places, ruffled, strongly stained.
 
 The same tissue (seed) as in configs/simulate_hpf.py, prepared in the other way: a network trained on one can be tried
-on the other. 128 x 256 x 256 voxels of 10 nm with labels. The preparation's numbers are those of
-`asem_jax.simulation.preparation.chemical_fixation`.
+on the other. 128 x 256 x 256 voxels of 10 nm with labels. The numbers were set by eye and by docs/simulation.md.
 
 Command:  bash launch/local.sh --config configs/simulate_cf.py --workdir runs/simulate_cf
 """
@@ -32,16 +31,16 @@ def get_config() -> ConfigDict:
                 "cristae_spacing_nm": (75.0, 120.0),
                 "bodies_per_um3": 20.0,
                 "body_radius_nm": (70.0, 210.0),
-                "matrix_grey": (100.0, 165.0),
+                "matrix_grey": (96.0, 150.0),
                 "body_grey": (100.0, 175.0),
                 "vesicles_per_um3": 40.0,
                 "vesicle_radius_nm": (25.0, 45.0),
                 "process_nm": 400.0,
-                "process_tone_grey": (-32.0, 12.0),
+                "process_tone_grey": (-40.0, 14.0),
                 "er_nm": 260.0,
                 "membrane_nm": 20.0,
-                "membrane_grey": 75.0,
-                "cytosol_grey": 172.0,
+                "membrane_grey": 92.0,
+                "cytosol_grey": 166.0,
                 "texture_grey": 8.0,
                 "wobble_nm": 12.0,
             },
@@ -68,7 +67,7 @@ def get_config() -> ConfigDict:
                 "charging_nm": 30.0,
                 "streak_nm": 200.0,
                 "shift_nm": 10.0,
-                "shot_noise_grey": 6.0,
+                "shot_noise_grey": 7.5,
                 "drift_grey": 4.0,
                 "drift_contrast": 0.05,
                 "drift_nm": 250.0,

@@ -1,8 +1,7 @@
 """A high-pressure frozen (HPF-like) piece of simulated tissue: dense even cytosol, smooth thin membranes, more noise.
 
 The same tissue (seed) as in configs/simulate_cf.py, prepared in the other way: a network trained on one can be tried
-on the other. 128 x 256 x 256 voxels of 10 nm with labels. The preparation's numbers are those of
-`asem_jax.simulation.preparation.high_pressure_freezing`.
+on the other. 128 x 256 x 256 voxels of 10 nm with labels. The numbers were set by eye and by docs/simulation.md.
 
 Command:  bash launch/local.sh --config configs/simulate_hpf.py --workdir runs/simulate_hpf
 """
@@ -40,7 +39,7 @@ def get_config() -> ConfigDict:
                 "process_tone_grey": (-24.0, 10.0),
                 "er_nm": 260.0,
                 "membrane_nm": 14.0,
-                "membrane_grey": 60.0,
+                "membrane_grey": 66.0,
                 "cytosol_grey": 142.0,
                 "texture_grey": 6.0,
                 "wobble_nm": 5.0,
@@ -68,7 +67,7 @@ def get_config() -> ConfigDict:
                 "charging_nm": 30.0,
                 "streak_nm": 200.0,
                 "shift_nm": 10.0,
-                "shot_noise_grey": 9.0,
+                "shot_noise_grey": 10.0,
                 "drift_grey": 4.0,
                 "drift_contrast": 0.05,
                 "drift_nm": 250.0,

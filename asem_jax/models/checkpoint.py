@@ -160,9 +160,8 @@ def load_state(path: Path | str, state: State) -> State:
                 f"{found.get(name, 'not there')}, not {wanted.get(name, 'there')}; take its parameters only, or a "
                 "checkpoint of the same network."
             )
-        restored: State = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))[
-            "state"
-        ]
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(target))
+        restored: State = manager.restore(step, args=items)["state"]
     return restored
 
 

@@ -59,9 +59,8 @@ def fetch(address: str, folder: Path | str) -> Path:
       ConnectionError: the download broke; called again, it goes on.
       ValueError: the address is of another kind, or what lies there is no PyTorch checkpoint.
     """
+    check_address(address)
     if "://" not in address:
-        if not Path(address).is_file():
-            raise FileNotFoundError(f"{address} is no file; give a checkpoint, an https:// or an s3:// address.")
         return Path(address)
     url = to_https(address)
     target = Path(folder) / _file_name(url)
@@ -79,6 +78,22 @@ def fetch(address: str, folder: Path | str) -> Path:
     os.replace(part, target)
     _forget(part)
     return target
+
+
+def check_address(address: str) -> None:
+    """Raises if an address cannot be right, as far as that shows without a connection.
+
+    Args:
+      address: as for `fetch`.
+
+    Raises:
+      FileNotFoundError: it is a path, and no file lies there.
+      ValueError: it is of another kind, or names no file.
+    """
+    if "://" in address:
+        to_https(address)
+    elif not Path(address).is_file():
+        raise FileNotFoundError(f"{address} is no file; give a checkpoint, an https:// or an s3:// address.")
 
 
 def to_https(address: str) -> str:

@@ -1,20 +1,23 @@
 """A model against labelled regions, with the predictor that users run.
 
 The loss is that of training, balanced over the whole region instead of per crop, so it does not depend on blocks.
+Scores are those at the threshold that suits the organelle best: a balanced loss moves probabilities away from 0.5, and a
+threshold is chosen before a volume is segmented.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from asem_jax.measurement.metrics import Counts, count
+from asem_jax.measurement.metrics import ProbabilityHistogram
 from asem_jax.measurement.scoring import Scores
 from asem_jax.models.model import Model
 from asem_jax.prediction.predictor import make_plan, predict_blocks, probabilities
-from asem_jax.segmentation.labels import exclusion_zone
+from asem_jax.segmentation.labels import exclusion_zone, grey_level
 from asem_jax.training.crops import TrainingRegion
 from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.reflect import read_reflected
@@ -28,22 +31,25 @@ class Validation:
 
     Attributes:
       loss: balanced cross-entropy over the region.
-      scores: per organelle, outside the exclusion zone, the likeliest channel taken as the prediction.
+      scores: per organelle, outside the exclusion zone, at the threshold of `thresholds`.
+      thresholds: per organelle, the probability, 0 to 1, with the highest F1; 0.5 where the organelle is not there.
     """
 
     loss: float
     scores: dict[str, Scores]
+    thresholds: dict[str, float]
 
     @property
     def f1(self) -> float:
         """Mean F1 of the organelles that can be scored; NaN where none can."""
         return _mean([scores.f1 for scores in self.scores.values()])
 
-    def as_json(self) -> dict[str, float | None]:
-        """Returns the loss and the means over organelles, for the log; None where nothing can be scored."""
+    def as_json(self) -> dict[str, Any]:
+        """Returns the loss, the means over organelles and the thresholds; None where nothing can be scored."""
         names = ("f1", "iou", "precision", "recall")
         means = {name: _mean([getattr(scores, name) for scores in self.scores.values()]) for name in names}
-        return {"loss": self.loss, **{name: None if np.isnan(v) else v for name, v in means.items()}}
+        known = {name: None if np.isnan(mean) else mean for name, mean in means.items()}
+        return {"loss": self.loss, **known, "thresholds": self.thresholds}
 
 
 def validate(
@@ -76,7 +82,7 @@ def validate(
         )
     num_channels = len(model.card.channels)
     losses, voxels = np.zeros(num_channels), np.zeros(num_channels)
-    counts = dict.fromkeys(model.card.organelles, Counts())
+    sweeps = dict.fromkeys(model.card.organelles, ProbabilityHistogram.empty())
     for box, probability in predict_blocks(
         model, partial(read_reflected, region.raw), plan, plan.write_boxes, probabilities
     ):
@@ -84,13 +90,17 @@ def validate(
         loss = -np.log(np.maximum(np.take_along_axis(probability, target[..., None], -1), LEAST_PROBABILITY))
         losses += np.bincount(target[mask], loss[..., 0][mask], num_channels)
         voxels += np.bincount(target[mask], minlength=num_channels)
-        likeliest = probability.argmax(axis=-1)
+        grey = np.rint(255 * probability).astype(np.uint8)
         zones = _exclusion_zones(region, box, inwards=exclude_inwards, outwards=exclude_outwards)
-        for channel, (organelle, zone) in enumerate(zip(counts, zones, strict=True), start=1):
-            counts[organelle] += count(likeliest == channel, target == channel, mask & ~zone)
+        for channel, (organelle, zone) in enumerate(zip(sweeps, zones, strict=True), start=1):
+            sweeps[organelle] += ProbabilityHistogram.of(grey[..., channel], target == channel, mask & ~zone)
     weights = 1.0 / (num_channels * np.clip(voxels / max(voxels.sum(), 1), min_fraction, max_fraction))
     mean_loss = float((weights * losses).sum() / max((weights * voxels).sum(), 1e-12))
-    return Validation(mean_loss, {organelle: Scores.of(sums) for organelle, sums in counts.items()})
+    thresholds = {
+        organelle: sweep.best_threshold() if sweep.foreground.sum() else 0.5 for organelle, sweep in sweeps.items()
+    }
+    counts = {organelle: sweeps[organelle].counts_at(grey_level(level)) for organelle, level in thresholds.items()}
+    return Validation(mean_loss, {organelle: Scores.of(sums) for organelle, sums in counts.items()}, thresholds)
 
 
 def _exclusion_zones(region: TrainingRegion, box: Box, *, inwards: int, outwards: int) -> list[npt.NDArray[np.bool_]]:

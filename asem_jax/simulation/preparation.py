@@ -1,9 +1,9 @@
 """How the tissue was fixed and stained: what a preparation does to the living shapes and to their grey values.
 
-A `Preparation` changes how the same tissue looks; `chemical_fixation` and `high_pressure_freezing` give the
-numbers of two, CF-like and HPF-like, with those of `Cell` and `Microscope` that follow from them. They differ in
-what is left of the cytosol, in how membranes lie and how evenly they are stained, in shrinkage and in noise; no
-linear change of grey values turns one into the other.
+A `Preparation` changes how the same tissue looks. The numbers of two, CF-like and HPF-like, with those of `Cell`
+and `Microscope` that follow from them, are in configs/simulate_cf.py and configs/simulate_hpf.py. They differ in what
+is left of the cytosol, in how membranes lie and how evenly they are stained, in shrinkage and in noise; no linear
+change of grey values turns one into the other.
 
 What painting a block takes from here, in this order:
 
@@ -20,7 +20,6 @@ Laws that hold (and are tested): each depends on the place alone, so blocks fit;
 
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -89,76 +88,6 @@ class Preparation:
         for name, pitch in _PITCHES.items():
             if getattr(self, name) and getattr(self, pitch) <= 0:
                 raise ValueError(f"{pitch}={getattr(self, pitch)} is no length; {name} needs one above 0 nm.")
-
-
-class Recipe(NamedTuple):
-    """A preparation with what follows from it elsewhere.
-
-    Attributes:
-      preparation: for `Cell.preparation`.
-      cell: other attributes of `Cell` -> their values.
-      microscope: attributes of `Microscope` -> their values.
-    """
-
-    preparation: Preparation
-    cell: dict[str, Any]
-    microscope: dict[str, Any]
-
-
-def chemical_fixation() -> Recipe:
-    """Returns a CF-like preparation: shrunken, washed out in places, ruffled, membranes strong but uneven."""
-    preparation = Preparation(
-        shrinkage=0.9,
-        strand_grey=-26.0,
-        strand_nm=45.0,
-        hole_share=0.08,
-        hole_nm=70.0,
-        hole_grey=205.0,
-        ribosome_grey=-45.0,
-        ruffle_nm=6.0,
-        ruffle_pitch_nm=50.0,
-        fade=0.5,
-        fade_nm=90.0,
-        extracellular_nm=0.0,
-        extracellular_grey=200.0,
-    )
-    looks = {
-        "matrix_grey": (100.0, 165.0),
-        "membrane_nm": 20.0,
-        "membrane_grey": 75.0,
-        "cytosol_grey": 172.0,
-        "texture_grey": 8.0,
-        "wobble_nm": 12.0,
-    }
-    return Recipe(preparation, looks, {"shot_noise_grey": 6.0})
-
-
-def high_pressure_freezing() -> Recipe:
-    """Returns an HPF-like preparation: dense even cytosol, smooth thin membranes, open extracellular space, noise."""
-    preparation = Preparation(
-        shrinkage=1.0,
-        strand_grey=-6.0,
-        strand_nm=24.0,
-        hole_share=0.0,
-        hole_nm=70.0,
-        hole_grey=205.0,
-        ribosome_grey=-14.0,
-        ruffle_nm=0.0,
-        ruffle_pitch_nm=50.0,
-        fade=0.15,
-        fade_nm=200.0,
-        extracellular_nm=14.0,
-        extracellular_grey=158.0,
-    )
-    looks = {
-        "matrix_grey": (92.0, 128.0),
-        "membrane_nm": 14.0,
-        "membrane_grey": 60.0,
-        "cytosol_grey": 142.0,
-        "texture_grey": 6.0,
-        "wobble_nm": 5.0,
-    }
-    return Recipe(preparation, looks, {"shot_noise_grey": 9.0})
 
 
 def tissue_voxel_nm(preparation: Preparation, voxel_size_nm: Float3) -> Float3:

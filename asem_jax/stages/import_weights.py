@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from asem_jax.models.catalogue import PublishedModel, find_model, recognise
 from asem_jax.models.checkpoint import NOT_VALIDATED, Checkpoints
-from asem_jax.models.download import fetch
+from asem_jax.models.download import check_address, fetch
 from asem_jax.models.torch_import import Facts, Imported, facts_of, import_checkpoint
 from asem_jax.training.step import TrainState, make_optimizer, with_moments
 from asem_jax.volumes.geometry import float3, int3
@@ -33,6 +33,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     """
     published = _published(config.source)
     address = _address(config.source, published)
+    check_address(address)
     facts = _facts(config, published)
     settings = json.loads(json.dumps({key: value for key, value in config.items() if key != "downloads"}))
     with Checkpoints(config.target) as checkpoints:

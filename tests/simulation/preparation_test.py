@@ -1,19 +1,17 @@
 """Preparations: each number alone, and that the two differ by more than a change of contrast."""
 
 import runpy
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from asem_jax.simulation import simulate_block
+from asem_jax.simulation import Cell, Microscope, Preparation, simulate_block
 from asem_jax.simulation.microscope import axes_of
 from asem_jax.simulation.preparation import (
-    chemical_fixation,
     cytosol,
     faded,
-    high_pressure_freezing,
     ruffles,
     tissue_voxel_nm,
 )
@@ -31,9 +29,17 @@ def _cytosol(grain=NO_GRAIN, **numbers):
     return cytosol(replace(LIVING, **numbers), EVEN, grain, seed=3, axes=AXES)
 
 
-def _prepared(recipe, cell=CELL):
-    microscope = replace(cell.microscope, **recipe.microscope)
-    return replace(cell, preparation=recipe.preparation, microscope=microscope, **recipe.cell)
+def _prepared(name):
+    """Returns the cell of a config, at the voxel size of `BOX`."""
+    config = runpy.run_path(str(CONFIGS / f"simulate_{name}.py"))["get_config"]()
+    return Cell(
+        seed=3,
+        voxel_size_nm=(10.0, 10.0, 10.0),
+        whole=None,
+        preparation=Preparation(**config.preparation),
+        microscope=Microscope(**config.microscope),
+        **config.cell,
+    )
 
 
 def test_living_tissue_is_left_as_it_is():
@@ -80,10 +86,10 @@ def test_ruffles_have_their_deviation():
 
 
 def test_arguments_are_not_modified():
-    recipe = chemical_fixation().preparation
+    chemical = _prepared("cf").preparation
     grey = EVEN.copy()
-    cytosol(recipe, grey, NO_GRAIN, seed=3, axes=AXES)
-    faded(recipe, grey, 200.0, seed=3, axes=AXES)
+    cytosol(chemical, grey, NO_GRAIN, seed=3, axes=AXES)
+    faded(chemical, grey, 200.0, seed=3, axes=AXES)
     np.testing.assert_array_equal(grey, EVEN)
 
 
@@ -121,9 +127,9 @@ def test_plasma_membranes_part_where_there_is_space_between_them():
     assert (apart > 210).mean() / dark[1] == pytest.approx(1, rel=0.35)
 
 
-@pytest.mark.parametrize("recipe", [chemical_fixation(), high_pressure_freezing()])
-def test_a_prepared_block_does_not_depend_on_its_tiling(recipe):
-    cell = _prepared(recipe)
+@pytest.mark.parametrize("name", ["cf", "hpf"])
+def test_a_prepared_block_does_not_depend_on_its_tiling(name):
+    cell = _prepared(name)
     cell = replace(cell, microscope=replace(cell.microscope, depth_samples=3, shift_nm=15.0, charging=0.5))
     box = Box((-3, 8, 0), (5, 32, 32))
     whole = simulate_block(cell, box)
@@ -134,29 +140,16 @@ def test_a_prepared_block_does_not_depend_on_its_tiling(recipe):
 
 
 def _texture(raw):
-    """How correlated the ranks of grey values 4 voxels apart are: no monotonous change of grey alters it."""
+    """How correlated the ranks of grey values 2 voxels apart are: no monotonous change of grey alters it."""
     ranks = np.argsort(np.argsort(raw, axis=None, kind="stable"), kind="stable").reshape(raw.shape)
-    return np.corrcoef(ranks[..., 4:].ravel(), ranks[..., :-4].ravel())[0, 1]
+    return np.corrcoef(ranks[..., 2:].ravel(), ranks[..., :-2].ravel())[0, 1]
 
 
 def test_the_two_differ_by_more_than_contrast():
     box = Box.of_shape((24, 64, 64))
-    cf, hpf = (
-        simulate_block(replace(_prepared(recipe), microscope=PERFECT), box).raw
-        for recipe in (chemical_fixation(), high_pressure_freezing())
-    )
-    assert abs(_texture(cf) - _texture(hpf)) > 0.05
+    cf, hpf = (simulate_block(replace(_prepared(name), microscope=PERFECT), box).raw for name in ("cf", "hpf"))
+    assert abs(_texture(cf) - _texture(hpf)) > 0.1
     assert (cf > 195).any() and not (hpf > 195).any()  # extracted holes
-
-
-@pytest.mark.parametrize(("name", "recipe"), [("cf", chemical_fixation()), ("hpf", high_pressure_freezing())])
-def test_the_configs_hold_the_numbers_of_the_recipes(name, recipe):
-    config = runpy.run_path(str(CONFIGS / f"simulate_{name}.py"))["get_config"]()
-    assert config.preparation.to_dict() == asdict(recipe.preparation)
-    for key, value in recipe.cell.items():
-        assert config.cell[key] == value, key
-    for key, value in recipe.microscope.items():
-        assert config.microscope[key] == value, key
 
 
 def test_numbers_that_mean_nothing_are_refused():

@@ -100,6 +100,11 @@ def test_what_is_missing_or_wrong_is_said(tmp_path: Path, changes: dict[str, Any
         import_weights.run(section(tmp_path, **changes), tmp_path)
 
 
+def test_a_file_that_is_not_there_is_said_first(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"mito.pt is no file; give a checkpoint, an https:// or an s3://"):
+        import_weights.run(section(tmp_path, source=f"{tmp_path}/mito.pt", organelles=None), tmp_path)
+
+
 def test_the_catalogue_fills_in_what_the_config_leaves_open(tmp_path: Path, caplog: Any) -> None:
     path = tmp_path / "model_checkpoint_1986_ccp_HPF.pt"
     write_torch_file(path, {"model_state_dict": state_dict(asem(2, 1))})
