@@ -8,7 +8,8 @@ same weights, inputs and targets, and take turns, so that a busy machine slows b
 rounds of PyTorch's seconds divided by asem_jax's in the same round. A training step is loss, gradients and Adam's
 update. What the two compute is compared before it is timed. GF/s counts the direct sums of the convolutions,
 2 * 27 * c_in * c_out per output voxel, once in a forward pass and three times in a training step (twice in the first
-layer), whatever a framework really does.
+layer), whatever a framework really does. Where PyTorch has no fast kernels for bfloat16, as on processors without
+AVX-512, a call would take many minutes: then a single layer of 32 maps is timed in its place.
 
 Writes benchmarks/results/network.json on a machine without a GPU and network_gpu.json on one with; `--markdown`
 prints the tables of docs/performance.md from these two. `--quick`, a narrow network and few rounds, checks the
@@ -119,14 +120,22 @@ def measure(sizes: Sizes, torch_python: str) -> Figures:
         ):
             results["torch"] = theirs.ask("describe")
             check_devices(results)
+            pairs = [pair for pair in PAIRS[results["asem_jax"]["gpu"]] if not is_slow(pair[1], results)]
             for kind in ("forward", "train"):
-                turns = turns_of(kind, ours, theirs, gpu=results["asem_jax"]["gpu"])
-                results[kind] |= take_turns(turns, sizes, folder)
+                results[kind] |= take_turns(turns_of(kind, ours, theirs, pairs), sizes, folder)
                 results[kind]["pairs"] = [
                     compare(f"asem_jax {mode}", f"torch {other}", results[kind]["rounds"], folder)
-                    for mode, other in PAIRS[results["asem_jax"]["gpu"]]
+                    for mode, other in pairs
                 ]
+            their_modes = [mode for _, mode in PAIRS[results["asem_jax"]["gpu"]]]
+            slow = any(is_slow(mode, results) for mode in their_modes)
+            results["one_layer_s"] = {mode: theirs.ask("one_layer", mode=mode) for mode in their_modes} if slow else {}
     return results
+
+
+def is_slow(mode: str, results: Figures) -> bool:
+    """Says whether PyTorch can compute in this mode only without its fast kernels."""
+    return "bfloat16" in mode and not results["torch"]["fast_bfloat16"]
 
 
 def prepare(ours: Process, sizes: Sizes, folder: Path) -> Figures:
@@ -186,12 +195,12 @@ class Turn(NamedTuple):
         return self.ask("run", **words)
 
 
-def turns_of(kind: str, ours: Process, theirs: Process, *, gpu: bool) -> list[Turn]:
+def turns_of(kind: str, ours: Process, theirs: Process, pairs: list[tuple[str, str]]) -> list[Turn]:
     """Returns those who take turns: all modes of asem_jax, then all of PyTorch."""
-    our_modes = dict.fromkeys(mode for mode, _ in PAIRS[gpu])
+    our_modes = dict.fromkeys(mode for mode, _ in pairs)
     return [
         *(Turn(ours, "asem_jax", kind, mode) for mode in our_modes),
-        *(Turn(theirs, "torch", kind, mode) for _, mode in PAIRS[gpu]),
+        *(Turn(theirs, "torch", kind, mode) for _, mode in pairs),
     ]
 
 
@@ -318,6 +327,8 @@ def speed_table(results: Figures) -> list[str]:
             ceiling = results["ceiling_gflops"].get(name.split()[1])
             share = f"{100 * rate / ceiling:.0f} %" if ceiling else ""
             rows.append([f"{title}, {name}", f"{seconds:.3g}", f"{rate:.3g}", share, ratios.get(name, "")])
+    layer = "one layer of 32 maps, torch"
+    rows += [[f"{layer} {mode}", f"{seconds:.3g}", "", "", ""] for mode, seconds in results["one_layer_s"].items()]
     return table(head, rows)
 
 
