@@ -16,12 +16,13 @@ import re
 import runpy
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from asem_jax.stages.settings import SETTINGS
+from asem_jax.stages.settings import SETTINGS, VOLUME_TARGETS
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
@@ -89,6 +90,26 @@ def check(config: ConfigDict) -> None:
     found += [f"{{{name}}} has no value{_meant(name, known)}" for name in sorted(used - known)]
     if found:
         raise ValueError("The config does not fit its stages:" + "".join(f"\n  {line}" for line in found))
+
+
+def check_targets(config: ConfigDict, workdir: Path) -> None:
+    """Looks at the addresses that all stages will write volumes to, before the first of them begins.
+
+    Args:
+      config: a config that passed `check`.
+      workdir: the run folder.
+
+    Raises:
+      ValueError: some lie in no .zarr folder; all of them are listed.
+    """
+    found = []
+    for stage in stages(config):
+        for key, value in _leaves(section(config, stage, workdir).to_dict(), stage):
+            is_target = any(fnmatchcase(key, pattern) for pattern in VOLUME_TARGETS)
+            if is_target and not any(part.endswith(".zarr") for part in Path(value).parts):
+                found.append(f'{key}="{value}"')
+    if found:
+        raise ValueError(f'{", ".join(found)} names no container; one folder must end in .zarr: "cell.zarr/raw".')
 
 
 def section(config: ConfigDict, stage: str, workdir: Path) -> ConfigDict:

@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = experiment.load(options.config, overrides)
         experiment.check(config)
         workdir = _make_workdir(options.workdir)
+        experiment.check_targets(config, workdir)
     except (ValueError, OSError) as error:
         print(f"asem_jax: {error}", file=sys.stderr)
         return 2

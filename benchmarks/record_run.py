@@ -1,4 +1,4 @@
-"""Keeps the result of a run folder as JSON: scores, threshold, training time, versions, machine, date.
+"""Keeps the result of a run folder as JSON: scores, threshold, training, as far as there are; versions, machine, date.
 
     python -m benchmarks.record_run --workdir runs/quickstart --name quickstart --picture docs/images/quickstart.png
 
@@ -26,7 +26,7 @@ PACKAGES = ("asem_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "t
 def main() -> None:
     """Reads a run folder and writes the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workdir", required=True, type=Path, help="run folder with a finished evaluation")
+    parser.add_argument("--workdir", required=True, type=Path, help="run folder")
     parser.add_argument("--name", required=True, help="of the record")
     parser.add_argument("--note", default="", help="what else a reader has to know, e.g. the load of the machine")
     parser.add_argument("--picture", type=Path, help="file for the first picture of the report; simulated cells only")
@@ -36,19 +36,31 @@ def main() -> None:
         "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, {jax.devices()[0].device_kind}",
         "versions": {name: version(name) for name in PACKAGES},
         "note": options.note,
-        "training": training(options.workdir / "metrics.jsonl"),
-        "threshold": read(options.workdir / "postprocess.json")["threshold"],
-        "scores": read(options.workdir / "scores.json"),
+        **outcomes(options.workdir),
         # Folders on top (data_dir) belong to one machine.
         "config": {k: v for k, v in read(options.workdir / "config.json").items() if not isinstance(v, str)},
     }
     path = RESULTS / f"{options.name}.json"
+    # Run folders lie beside each other, and a run may begin with the model of another.
     text = json.dumps(record, indent=1).replace(str(options.workdir), "{workdir}")
+    text = text.replace(str(options.workdir.parent), "runs")
     path.write_text(text + "\n")
     print(f"{path} is written")
     if options.picture:
         options.picture.parent.mkdir(parents=True, exist_ok=True)
         options.picture.write_bytes(first_picture(options.workdir / "report.html"))
+
+
+def outcomes(workdir: Path) -> dict[str, Any]:
+    """Returns what the stages of a run folder that were run have found."""
+    found: dict[str, Any] = {}
+    if (workdir / "metrics.jsonl").exists():
+        found["training"] = training(workdir / "metrics.jsonl")
+    if (workdir / "postprocess.json").exists():
+        found["threshold"] = read(workdir / "postprocess.json")["threshold"]
+    if (workdir / "scores.json").exists():
+        found["scores"] = read(workdir / "scores.json")
+    return found
 
 
 def first_picture(page: Path) -> bytes:

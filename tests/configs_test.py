@@ -29,6 +29,7 @@ COMMANDS = [(path.name, words) for path in DOCUMENTS for words in commands(path.
 def test_config_fits_its_stages(path, tmp_path):
     config = experiment.load(str(path), {})
     experiment.check(config)
+    experiment.check_targets(config, tmp_path)
     assert experiment.save(config, tmp_path) == []
     for stage in experiment.stages(config):
         assert experiment.section(config, stage, tmp_path).is_locked

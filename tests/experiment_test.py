@@ -6,6 +6,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from asem_jax import experiment
+from asem_jax.stages import settings
 
 SETTINGS = {
     "train": {"raw": "address of grey values", "num_steps": "optimiser updates", "size": "voxels, z y x"},
@@ -59,6 +60,24 @@ def test_names_are_filled_in_and_do_not_reach_the_stage(tmp_path):
     evaluate = experiment.section(both(), "evaluate", tmp_path)
     assert evaluate.regions.left.labels == f"{tmp_path}/cell.zarr/labels"
     assert evaluate.threshold is None
+
+
+def test_targets_that_lie_in_no_container_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "VOLUME_TARGETS", ("train.raw", "evaluate.regions.*.labels"))
+    experiment.check_targets(both(), tmp_path)
+    experiment.check_targets(both(data="{workdir}/cell"), tmp_path / "in.zarr")
+    with pytest.raises(ValueError, match=r'^evaluate.regions.left.labels="cell/labels" names no container; one folder'):
+        experiment.check_targets(both(data="cell", stages=("evaluate",)), tmp_path)
+    with pytest.raises(ValueError, match=r'train.raw="cell/raw", evaluate.regions.left.labels="cell/labels" names'):
+        experiment.check_targets(both(data="cell"), tmp_path)
+
+
+def test_the_settings_that_name_targets_exist():
+    for pattern in settings.VOLUME_TARGETS:
+        section = settings.SETTINGS
+        for key in pattern.split("."):
+            section = section[key]
+        assert section.startswith(("address", "image group", "group"))
 
 
 def test_stage_may_not_change_its_settings(tmp_path):

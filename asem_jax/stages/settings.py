@@ -8,6 +8,16 @@ from typing import Any
 
 Settings = dict[str, Any]
 
+# Settings that name a volume to be made: they must lie in a .zarr folder. `check_targets` of experiment.py reads this.
+VOLUME_TARGETS = (
+    "simulate.container",
+    "simulate_annotations.annotations.*.target",
+    "convert.volumes.*.target",
+    "preprocess.volumes.*.target",
+    "predict.volumes.*.target",
+    "postprocess.target",
+)
+
 TRAINING_REGION: Settings = {
     "raw": "address of grey values, uint8",
     "labels": {"*": "organelle -> address of its labels, non-zero = organelle"},
