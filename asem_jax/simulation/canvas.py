@@ -1,10 +1,10 @@
-"""What a block is painted on: true grey values, and the object of each voxel.
+"""What a brick of a block is painted on: true grey values, and the object of each voxel.
 
 Its arrays are filled in place, by one block's painters alone.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ Slices = tuple[slice, slice, slice]
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """A block being painted.
+    """A brick being painted.
 
     Attributes:
       cell: its numbers.
@@ -33,7 +33,7 @@ class Canvas:
       grain: fine texture, mean 0 and standard deviation 1.
       grey: true grey values, float32 z y x.
       objects: 0 = none, else 1 + a place in `keys`, int32 z y x.
-      keys: the objects painted so far.
+      keys: the objects painted so far, in this brick and in others of its block, with what marks their voxels.
     """
 
     cell: Cell
@@ -43,15 +43,16 @@ class Canvas:
     grain: Grey
     grey: Grey
     objects: npt.NDArray[np.int32]
-    keys: list[ObjectKey] = field(default_factory=list)
+    keys: dict[ObjectKey, int]
 
     @classmethod
-    def over(cls, cell: Cell, box: Box) -> "Canvas":
-        """Returns an empty canvas over `box`."""
+    def over(cls, cell: Cell, box: Box, keys: dict[ObjectKey, int]) -> "Canvas":
+        """Returns an empty canvas over `box`, which adds what is painted on it to `keys`."""
         axes = axes_of(box, cell.voxel_size_nm)
         grain = smooth_field(cell.seed, Stream.FINE, (GRAIN_NM,) * 3, axes)
         edge_nm = sum(cell.voxel_size_nm) / 3
-        return cls(cell, box, axes, edge_nm, grain, np.zeros(box.shape, np.float32), np.zeros(box.shape, np.int32))
+        grey, objects = np.zeros(box.shape, np.float32), np.zeros(box.shape, np.int32)
+        return cls(cell, box, axes, edge_nm, grain, grey, objects, keys)
 
     @property
     def whole(self) -> WholeCell:
@@ -73,8 +74,7 @@ class Canvas:
 
     def add(self, key: ObjectKey) -> np.int32:
         """Returns what marks the voxels of an object in `objects`."""
-        self.keys.append(key)
-        return np.int32(len(self.keys))
+        return np.int32(self.keys.setdefault(key, len(self.keys) + 1))
 
     def cubes(self) -> Iterator[tuple[Int3, Slices]]:
         """Yields the cubes of cells that hold voxels, and where these lie: no cell reaches out of its cube."""
@@ -113,9 +113,14 @@ class Canvas:
 
 def cytosol_grain(cell: Cell, axes: Axes, grain: Grey) -> Grey:
     """Returns the grain of cytosol in grey values: fine, coarse, and dark spots where the fine one peaks."""
-    coarse = smooth_field(cell.seed, Stream.COARSE, (_COARSE_NM,) * 3, axes)
-    spots = np.maximum(grain - np.float32(1.3), 0)
-    return (grain + coarse * np.float32(0.8) - spots * np.float32(2.5)) * np.float32(cell.texture_grey)
+    total = smooth_field(cell.seed, Stream.COARSE, (_COARSE_NM,) * 3, axes)
+    total *= np.float32(0.8)
+    total += grain
+    spots = np.clip(grain - np.float32(1.3), 0, np.inf)
+    spots *= np.float32(2.5)
+    total -= spots
+    total *= np.float32(cell.texture_grey)
+    return total
 
 
 def blend(below: Grey, above: Grey | np.float32, share: Grey) -> Grey:

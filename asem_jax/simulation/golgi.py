@@ -12,7 +12,7 @@ from asem_jax.simulation.microscope import axes_of
 from asem_jax.simulation.organelles import Grey, across, band, coverage, directions
 from asem_jax.simulation.surfaces import between
 from asem_jax.simulation.texture import Stream, smooth_field
-from asem_jax.simulation.tubes import Tube, TubeField
+from asem_jax.simulation.tubes import Tube, TubeDistance
 
 SPACING_MEMBRANES = 2.6
 _SPOKES = 6
@@ -55,7 +55,7 @@ def num_cisternae(cell: Cell, tube: Tube) -> int:
     return int(low + min(int(tube.traits[0] * (high - low + 1)), high - low))
 
 
-def golgi_distance(cell: Cell, field: TubeField) -> Grey:
+def golgi_distance(cell: Cell, field: TubeDistance) -> Grey:
     """Returns about the distance to the surface of the whole stack, nm, negative between and in its cisternae."""
     height, off = _bowl(cell, field)
     spacing = SPACING_MEMBRANES * cell.membrane_nm
@@ -63,7 +63,7 @@ def golgi_distance(cell: Cell, field: TubeField) -> Grey:
     return np.maximum(flat, off - np.float32(golgi_radius_nm(cell, field.tube)))
 
 
-def golgi_grey(cell: Cell, field: TubeField, grain: Grey, edge_nm: float) -> Grey:
+def golgi_grey(cell: Cell, field: TubeDistance, grain: Grey, edge_nm: float) -> Grey:
     """Returns the grey values of a stack: cisternae with a light lumen, cytosol without ribosomes between them.
 
     The arguments are those of `mitochondrion_grey`.
@@ -87,7 +87,7 @@ def golgi_grey(cell: Cell, field: TubeField, grain: Grey, edge_nm: float) -> Gre
     return grey.astype(np.float32, copy=False)
 
 
-def _bowl(cell: Cell, field: TubeField) -> tuple[Grey, Grey]:
+def _bowl(cell: Cell, field: TubeDistance) -> tuple[Grey, Grey]:
     """Returns height over the bent middle plane, and distance from the axis, nm."""
     axes = axes_of(field.box, cell.voxel_size_nm)
     z, y, x = (

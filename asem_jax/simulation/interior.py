@@ -12,6 +12,7 @@ import numpy as np
 from asem_jax.simulation.canvas import Canvas, cytosol_grain
 from asem_jax.simulation.cell import Cell
 from asem_jax.simulation.grid import GRID_NM, Grid, Values
+from asem_jax.simulation.microscope import axes_of
 from asem_jax.simulation.nucleus import envelope_wall, paint_nucleus, pore_diameter, pore_spread
 from asem_jax.simulation.objects import ObjectKey
 from asem_jax.simulation.organelles import Grey
@@ -19,10 +20,12 @@ from asem_jax.simulation.pits import paint_plasma, pits_near
 from asem_jax.simulation.preparation import cytosol
 from asem_jax.simulation.reticulum import RIBOSOME_NM, paint_ribosomes, reticulum
 from asem_jax.simulation.surfaces import Surface, distances, patches_near
+from asem_jax.simulation.texture import Axes
 from asem_jax.simulation.tubes import Tube, tube_distance
+from asem_jax.volumes.geometry import Box
 
 # Organelles are told to the reticulum within this distance.
-_SEEN_NM = 60.0
+SEEN_NM = 60.0
 # Beyond this distance from a surface nothing of it is painted.
 _NEAR_NM = 320.0
 
@@ -45,12 +48,18 @@ class Interior:
     clear: Values
     reticulum: Values
 
+    def around(self, axes: Axes, edge_nm: float) -> "Interior":
+        """Returns what is needed of it for a part of the block."""
+        grid = Grid.around(axes, _margin(edge_nm))
+        cut = grid.box.shift([-a for a in self.grid.box.start]).slices
+        return Interior(grid, self.plasma[cut], self.envelope[cut], self.clear[cut], self.reticulum[cut])
 
-def survey(canvas: Canvas, tubes: Iterable[Tube]) -> Interior:
-    """Returns the distances around a canvas, given the tubes near it."""
-    cell = canvas.cell
-    # Two nodes for the slopes of slopes, the others for ribosomes that reach into the block.
-    grid = Grid.around(canvas.axes, 3 + int(np.ceil((RIBOSOME_NM + canvas.edge_nm) / GRID_NM)))
+
+def survey(cell: Cell, box: Box, tubes: Iterable[Tube]) -> Interior:
+    """Returns the distances around a block, given the tubes near it."""
+    axes = axes_of(box, cell.voxel_size_nm)
+    # Two nodes for the slopes of slopes.
+    grid = Grid.around(axes, 2 + _margin(sum(cell.voxel_size_nm) / 3))
     plasma, envelope = (distances(cell, surface, grid) for surface in (Surface.PLASMA, Surface.ENVELOPE))
     clear = _clear(cell, grid, tubes)
     return Interior(grid, plasma, envelope, clear, reticulum(cell, grid, plasma, envelope, clear))
@@ -91,6 +100,11 @@ def paint_outside(canvas: Canvas, view: Interior) -> None:
         paint_plasma(canvas, view.grid.read(view.plasma, canvas.axes))
 
 
+def _margin(edge_nm: float) -> int:
+    """Returns how many nodes around voxels are needed: ribosomes reach into them."""
+    return 1 + int(np.ceil((RIBOSOME_NM + edge_nm) / GRID_NM))
+
+
 def _mark(canvas: Canvas, distance: Grey, organelle: str) -> None:
     """Marks where `distance` is not above 0 and no other object is."""
     inside = (distance <= 0) & (canvas.objects == 0)
@@ -103,15 +117,15 @@ def _clear(cell: Cell, grid: Grid, tubes: Iterable[Tube]) -> Values:
     """Returns the distance to the nearest of what the reticulum keeps off."""
     clear = np.full(grid.box.shape, np.float32(1e6))
     for tube in tubes:
-        field = tube_distance(tube, grid.box, voxel_size_nm=grid.voxel_size_nm, margin_nm=_SEEN_NM)
+        field = tube_distance(tube, grid.box, voxel_size_nm=grid.voxel_size_nm, margin_nm=SEEN_NM)
         part = field.slices(grid.box)
         np.minimum(clear[part], field.distance, out=clear[part])
     assert cell.whole is not None
     z, y, x = grid.axes
     low, high = (float(z[0]), float(y[0]), float(x[0])), (float(z[-1]), float(y[-1]), float(x[-1]))
-    balls = [(pit.patch.centre_nm, pit.reach_nm) for pit in pits_near(cell, low, high, _SEEN_NM)]
+    balls = [(pit.patch.centre_nm, pit.reach_nm) for pit in pits_near(cell, low, high, SEEN_NM)]
     spread = pore_spread(cell.whole)
-    reach = cell.whole.pore_diameter_nm[1] + _SEEN_NM
+    reach = cell.whole.pore_diameter_nm[1] + SEEN_NM
     for patch in patches_near(cell, spread, low, high, reach):
         balls.append((patch.centre_nm, pore_diameter(cell.whole, patch) / 2 + 15))
     for centre, radius in balls:
@@ -122,7 +136,7 @@ def _clear(cell: Cell, grid: Grid, tubes: Iterable[Tube]) -> Values:
 def _ball(clear: Values, grid: Grid, centre: np.ndarray, radius: float) -> None:
     """Lowers `clear`, in place, to the distance to a ball."""
     cuts = [
-        slice(*np.searchsorted(axis, (c - radius - _SEEN_NM, c + radius + _SEEN_NM)).tolist())
+        slice(*np.searchsorted(axis, (c - radius - SEEN_NM, c + radius + SEEN_NM)).tolist())
         for axis, c in zip(grid.axes, centre, strict=True)
     ]
     z, y, x = (

@@ -1,18 +1,20 @@
 """Open membranes: the plasma membranes between processes, and the endoplasmic reticulum.
 
 Both are level sets of smooth fields. Plasma membranes are bent around the tubes, so that each tube lies in
-one process; the reticulum keeps off both.
+one process; the reticulum keeps off both. Where a tube is too far away to matter its distance is not asked for, which
+changes no bit.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 
 from asem_jax.simulation.cell import Cell
 from asem_jax.simulation.organelles import Grey
-from asem_jax.simulation.preparation import ruffles
 from asem_jax.simulation.texture import Axes, Stream, generator, smooth_field
-from asem_jax.simulation.tubes import TubeDistance
+from asem_jax.simulation.tubes import FAR_NM, Tube, tube_distance
 from asem_jax.volumes.geometry import Box, Float3
 
 # Plasma membranes keep `_CLEARANCE_NM` from tubes, and give way within `BEND_NM`.
@@ -27,87 +29,194 @@ _SLOPE = 2.0
 # The reticulum keeps these distances from tubes and from plasma membranes.
 _RETICULUM_FROM_TUBES_NM = 25.0
 _RETICULUM_FROM_PLASMA_NM = 35.0
+_INNER = (slice(1, -1),) * 3
 
 
-def processes(cell: Cell, box: Box, axes: Axes, tubes: Sequence[TubeDistance]) -> tuple[Grey, Grey]:
-    """Returns the distance to the nearest plasma membrane in nm, and the tone of the process, grey values.
-
-    The tissue is cut where a smooth field crosses whole numbers, so processes never cross each other.
-    Needs one voxel around what is used.
+def process_level(cell: Cell, axes: Axes, ruffled: Grey | None) -> Grey:
+    """Returns a field whose whole numbers are plasma membranes, still straight.
 
     Args:
       cell: its numbers; `process_nm` above 0.
-      box: voxels.
-      axes: their places in nm.
-      tubes: all that come within `BEND_NM` of the box.
+      axes: places of the voxels in nm.
+      ruffled: how far surfaces lie from where they were, nm; None = nowhere.
     """
     level = _level(cell, axes)
-    slope = _SLOPE * _PROCESSES_PER_DEVIATION / cell.process_nm
-    if (ruffled := ruffles(cell.preparation, cell.seed, axes)) is not None:
-        level += ruffled * np.float32(slope)
+    if ruffled is not None:
+        level += ruffled * np.float32(_level_slope(cell))
+    return level
+
+
+def keep_off(cell: Cell, box: Box, tubes: Iterable[Tube], *, wobble: Grey, level: Grey | None, least_nm: float) -> Grey:
+    """Bends `level`, in place, so that each tube lies in one process, and returns the distance to the nearest tube.
+
+    Args:
+      cell: its numbers.
+      box: voxels.
+      tubes: all that come within `BEND_NM` and the wobble of the box; the last has precedence.
+      wobble: how far surfaces lie from where they would be without it, nm, over the box.
+      level: see `process_level`; None = there are no plasma membranes.
+      least_nm: distances from here on need not be right.
+    """
+    clear = np.full(box.shape, FAR_NM)
+    deepest = float(wobble.min())
     for tube in tubes:
-        _bend(cell, level, tube, box)
-    steep = np.maximum(steepness(level, cell.voxel_size_nm), np.float32(0.15 * slope))
-    number = np.floor(level).astype(np.int64)
-    first, last = int(number.min()), int(number.max())
-    tones = [
-        generator(cell.seed, Stream.PROCESS_GREY, (i, 0, 0)).uniform(*cell.process_tone_grey)
-        for i in range(first, last + 1)
-    ]
-    sheet = (np.abs(level - np.rint(level)) / steep).astype(np.float32, copy=False)
-    return sheet, np.array(tones, np.float32)[number - first]
+        part = tube.slices(box, cell.voxel_size_nm, BEND_NM - deepest)
+        bends = _bends_within(cell, tube, level[part]) if level is not None else 0.0
+        reach = max(least_nm, bends)
+        near = tube_distance(tube, box, voxel_size_nm=cell.voxel_size_nm, margin_nm=reach - deepest)
+        if near.box.num_voxels == 0:
+            continue
+        part = near.slices(box)
+        np.add(near.distance, wobble[part], out=near.distance)
+        np.minimum(clear[part], near.distance, out=clear[part])
+        if level is not None and bends > 0:
+            _bend(cell, tube, level[part], near.distance)
+    return clear
 
 
-def reticulum(cell: Cell, axes: Axes, clear: Grey, plasma: Grey | None) -> Grey:
-    """Returns the signed distance to the endoplasmic reticulum in nm, negative in its lumen.
+def processes(cell: Cell, level: Grey) -> tuple[Grey, Grey]:
+    """Returns the distance to the nearest plasma membrane in nm, and the tone of the process, grey values.
 
-    Sheets that end, and tubules where two fields vanish together. Needs one voxel around what is used.
+    The tissue is cut where a smooth field crosses whole numbers, so processes never cross each other.
+    Both are smaller than `level` by one voxel at both ends.
+    """
+    steep = np.clip(steepness(level, cell.voxel_size_nm), 0.15 * _level_slope(cell), np.inf)
+    level = level[_INNER]
+    sheet = np.rint(level)
+    np.subtract(level, sheet, out=sheet)
+    np.abs(sheet, out=sheet)
+    sheet /= steep
+    first, last = math.floor(level.min()), math.floor(level.max())
+    tones = np.array([_tone(cell, number) for number in range(first, last + 1)], np.float32)
+    if first == last:
+        return sheet, np.full(level.shape, tones[0])
+    return sheet, tones[(np.floor(level) - np.float32(first)).astype(np.intp)]
+
+
+def reticulum_shape(cell: Cell, axes: Axes, ruffled: Grey | None) -> Grey:
+    """Returns about the distance to the endoplasmic reticulum in nm, were it alone; negative in its lumen.
+
+    Sheets that end, and tubules where two fields vanish together.
 
     Args:
       cell: its numbers; `er_nm` above 0.
       axes: places of the voxels in nm.
-      clear: distance to the nearest tube.
-      plasma: distance to the nearest plasma membrane; None = there is none.
+      ruffled: how far surfaces lie from where they were, nm; None = nowhere.
     """
     one, other = (_scaled(cell, stream, cell.er_nm, axes) for stream in (Stream.ER_SHEET, Stream.ER_TUBULE))
     gate = _scaled(cell, Stream.ER_GATE, 1.5 * cell.er_nm, axes)
     half = np.float32(1.4 * cell.membrane_nm)
-    sheet = np.maximum(np.abs(one) - half, np.float32(0.6 * cell.er_nm) - gate)
-    tubule = np.sqrt(one * one + other * other) - np.float32(1.2) * half
-    tubule = np.maximum(tubule, np.float32(-0.5 * cell.er_nm) - gate)
-    shape = np.minimum(sheet, tubule)
-    if (ruffled := ruffles(cell.preparation, cell.seed, axes)) is not None:
+    sheet = np.abs(one) - half
+    np.maximum(sheet, np.float32(0.6 * cell.er_nm) - gate, out=sheet)
+    one *= one
+    other *= other
+    one += other
+    tubule = np.sqrt(one, out=one)
+    tubule -= np.float32(1.2) * half
+    np.maximum(tubule, np.float32(-0.5 * cell.er_nm) - gate, out=tubule)
+    shape = np.minimum(sheet, tubule, out=sheet)
+    if ruffled is not None:
         shape += ruffled
+    return shape
+
+
+def clearance_needed(shape: Grey) -> float:
+    """Returns the distance from tubes, nm, from which on they change nothing of the reticulum."""
+    return _RETICULUM_FROM_TUBES_NM + max(-float(shape.min()), 0.0) + 1.0
+
+
+def reticulum(cell: Cell, shape: Grey, clear: Grey, plasma: Grey | None) -> Grey:
+    """Returns the signed distance to the endoplasmic reticulum in nm, negative in its lumen.
+
+    It is smaller than the arguments by one voxel at both ends.
+
+    Args:
+      cell: its numbers.
+      shape: see `reticulum_shape`.
+      clear: distance to the nearest tube.
+      plasma: distance to the nearest plasma membrane; None = there is none.
+    """
     joined = np.maximum(shape, np.float32(_RETICULUM_FROM_TUBES_NM) - clear)
     if plasma is not None:
-        joined = np.maximum(joined, np.float32(_RETICULUM_FROM_PLASMA_NM) - plasma)
-    return joined / np.maximum(steepness(joined, cell.voxel_size_nm), np.float32(0.3))
+        np.maximum(joined, np.float32(_RETICULUM_FROM_PLASMA_NM) - plasma, out=joined)
+    return joined[_INNER] / np.clip(steepness(joined, cell.voxel_size_nm), 0.3, np.inf)
 
 
 def steepness(values: Grey, voxel_size_nm: Float3) -> Grey:
-    """Returns the length of the gradient per nm; at the outermost voxels it is one-sided."""
-    z, y, x = np.gradient(values, *[np.float32(size) for size in voxel_size_nm])
-    return np.sqrt(z * z + y * y + x * x)
+    """Returns the length of the gradient per nm, smaller by one voxel at both ends."""
+    total = np.zeros([n - 2 for n in values.shape], np.float32)
+    for axis, size in enumerate(voxel_size_nm):
+        after, before = (
+            values[
+                tuple(
+                    slice(2 * end, n - 2 + 2 * end) if other == axis else slice(1, -1)
+                    for other, n in enumerate(values.shape)
+                )
+            ]
+            for end in (1, 0)
+        )
+        slope = after - before
+        slope *= np.float32(0.5 / size)
+        slope *= slope
+        total += slope
+    return np.sqrt(total, out=total)
 
 
 def _level(cell: Cell, axes: Axes) -> Grey:
     field = smooth_field(cell.seed, Stream.PROCESS, (cell.process_nm,) * 3, axes)
-    return field * np.float32(_PROCESSES_PER_DEVIATION)
+    field *= np.float32(_PROCESSES_PER_DEVIATION)
+    return field
 
 
-def _bend(cell: Cell, level: Grey, tube: TubeDistance, box: Box) -> None:
-    """Bends `level`, in place, so that the tube lies in the process of its centre."""
-    z, y, x = (np.array([c]) for c in tube.tube.centre)
-    home = np.floor(_level(cell, (z, y, x))[0, 0, 0])
-    beyond = tube.distance - np.float32(_CLEARANCE_NM)
-    far = np.maximum(beyond, 0) * np.float32(1 / (BEND_NM - _CLEARANCE_NM))
-    slope = np.float32(_SLOPE * _PROCESSES_PER_DEVIATION / cell.process_nm)
-    give = np.maximum(beyond * slope + np.float32(_MOST_GIVE) * far * far, np.float32(-0.5))
-    part = level[tube.slices(box)]
-    bent = np.clip(part, home - give, home + np.float32(1) + give)
-    np.copyto(part, bent, where=tube.distance < np.float32(BEND_NM))
+def _level_slope(cell: Cell) -> float:
+    return _SLOPE * _PROCESSES_PER_DEVIATION / cell.process_nm
+
+
+@lru_cache(maxsize=2**12)
+def _home(cell: Cell, tube: Tube) -> float:
+    """Returns the process in which the centre of a tube lies."""
+    z, y, x = (np.array([c]) for c in tube.centre)
+    return math.floor(_level(cell, (z, y, x))[0, 0, 0])
+
+
+@lru_cache(maxsize=2**12)
+def _tone(cell: Cell, number: int) -> float:
+    return generator(cell.seed, Stream.PROCESS_GREY, (number, 0, 0)).uniform(*cell.process_tone_grey)
+
+
+def _bends_within(cell: Cell, tube: Tube, level: Grey) -> float:
+    """Returns the distance from a tube, nm, from which on it leaves `level` as it is; see `_bend`."""
+    if level.size == 0:
+        return 0.0
+    home = _home(cell, tube)
+    excess = max(home - float(level.min()), float(level.max()) - home - 1)
+    if excess <= -0.5:
+        return 0.0
+    square, slope = _MOST_GIVE / (BEND_NM - _CLEARANCE_NM) ** 2, _level_slope(cell)
+    beyond = excess / slope if excess < 0 else (math.sqrt(slope**2 + 4 * square * excess) - slope) / (2 * square)
+    # A nanometre more than that, for rounding.
+    return min(max(_CLEARANCE_NM + beyond + 1.0, 0.0), BEND_NM)
+
+
+def _bend(cell: Cell, tube: Tube, level: Grey, distance: Grey) -> None:
+    """Bends `level`, in place, so that a tube at `distance` lies in the process of its centre."""
+    home = _home(cell, tube)
+    beyond = distance - np.float32(_CLEARANCE_NM)
+    give = np.clip(beyond, 0, np.inf)
+    give *= give
+    give *= np.float32(_MOST_GIVE / (BEND_NM - _CLEARANCE_NM) ** 2)
+    beyond *= np.float32(_level_slope(cell))
+    give += beyond
+    np.clip(give, -0.5, np.inf, out=give)
+    # Farther away nothing bends.
+    give[distance >= np.float32(BEND_NM)] = np.inf
+    np.maximum(level, np.subtract(np.float32(home), give, out=beyond), out=level)
+    give += np.float32(home + 1)
+    np.minimum(level, give, out=level)
 
 
 def _scaled(cell: Cell, stream: Stream, pitch_nm: float, axes: Axes) -> Grey:
     """Returns a smooth field with a slope of about 1 per nm, so that near 0 it is like a distance."""
-    return smooth_field(cell.seed, stream, (pitch_nm,) * 3, axes) * np.float32(pitch_nm / _SLOPE)
+    field = smooth_field(cell.seed, stream, (pitch_nm,) * 3, axes)
+    field *= np.float32(pitch_nm / _SLOPE)
+    return field

@@ -13,15 +13,16 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
+from asem_jax.simulation.charging import Charging
+from asem_jax.simulation.smoothing import gaussian, smoothed
 from asem_jax.simulation.texture import Axes, Stream, random_words, smooth_field, voxel_noise
-from asem_jax.volumes.geometry import Box, Float3, Int3, int3
+from asem_jax.volumes.geometry import Box, Float3, Int3, int3, tiles
 
 _MIDDLE_GREY = 128.0
 _ENDLESS_NM = 1e9
-# The Gaussian that gathers charge is cut off here; what is beyond would only cost time.
-_CHARGE_DEVIATIONS = 2.0
+# Sections imaged at once: few enough that what they need stays near the processor.
+_SECTIONS = 16
 _NOT_NEGATIVE = (
     *("blur_nm", "charging", "charging_nm", "streak_nm", "shift_nm"),
     *("shot_noise_grey", "drift_grey", "drift_contrast", "curtain_grey"),
@@ -81,8 +82,8 @@ class Microscope:
 
     def halo(self, voxel_size_nm: Float3) -> Int3:
         """Returns how many painted voxels around a box its image depends on, z y x."""
-        reach = self._blur_radius(voxel_size_nm) + self._charge_radius(voxel_size_nm)
-        return int3((reach + self._shift_radius(voxel_size_nm)).tolist(), "halo")
+        reach = self._blur_radius(voxel_size_nm) + self._shift_radius(voxel_size_nm)
+        return int3(reach.tolist(), "halo")
 
     def painted_voxel_nm(self, voxel_size_nm: Float3) -> Float3:
         """Returns the size of the voxels to paint: those of the image, thinner if sections have several planes."""
@@ -94,19 +95,26 @@ class Microscope:
 
         With one plane per section these are `box` and a halo.
         """
+        return self._planes(box).grow(self.halo(voxel_size_nm))
+
+    def charging_on(self, voxel_size_nm: Float3) -> Charging:
+        """Returns how charge spreads over the image."""
+        return Charging.on(self.charging_greys, self.charging_nm, self.streak_nm, voxel_size_nm)
+
+    def charging_box(self, box: Box, voxel_size_nm: Float3) -> Box:
+        """Returns the painted voxels, as large as the charge's pixels ask for, that the charge in `box` depends on."""
+        charge = self.charging_on(voxel_size_nm)
+        pixels = charge.pixels(box.grow(self._shift_radius(voxel_size_nm).tolist()))
+        return self._planes(pixels).grow(self._blur_radius(charge.pixel_nm).tolist())
+
+    def _planes(self, box: Box) -> Box:
+        """Returns the planes to paint for the sections of `box`."""
         planes = self.depth_samples
         first = planes * box.start[0] - planes // 2
-        painted = Box.of_shape((planes * box.shape[0], *box.shape[1:]), (first, *box.start[1:]))
-        return painted.grow(self.halo(voxel_size_nm))
+        return Box.of_shape((planes * box.shape[0], *box.shape[1:]), (first, *box.start[1:]))
 
     def _blur_radius(self, voxel_size_nm: Float3) -> npt.NDArray[np.int64]:
         return _voxels((3 * self.blur_nm,) * 3, self.painted_voxel_nm(voxel_size_nm))
-
-    def _charge_radius(self, voxel_size_nm: Float3) -> npt.NDArray[np.int64]:
-        if not self.charging:
-            return np.zeros(3, np.int64)
-        gathered = _CHARGE_DEVIATIONS * self.charging_nm
-        return _voxels((0, gathered, gathered), voxel_size_nm) + _voxels((0, 0, self.streak_nm), voxel_size_nm)
 
     def _shift_radius(self, voxel_size_nm: Float3) -> npt.NDArray[np.int64]:
         if not self.shift_nm:
@@ -120,6 +128,7 @@ def image(
     grey: Grey,
     box: Box,
     *,
+    surroundings: Grey | None,
     voxel_size_nm: Float3,
     seed: int,
 ) -> npt.NDArray[np.uint8]:
@@ -129,28 +138,23 @@ def image(
       microscope: its numbers.
       grey: true grey values over `microscope.painted_box(box, voxel_size_nm)`, float32 z y x.
       box: voxels to make.
+      surroundings: true grey values over `microscope.charging_box(box, voxel_size_nm)`; None if nothing charges.
       voxel_size_nm: of the image, z y x.
       seed: of the whole cell.
     """
-    signal = _sections(microscope, grey, voxel_size_nm)
-    if microscope.charging:
-        signal = _charged(microscope, signal, voxel_size_nm)
-    if microscope.shift_nm:
-        signal = _misaligned(microscope, signal, box, voxel_size_nm=voxel_size_nm, seed=seed)
-    axes = axes_of(box, voxel_size_nm)
-    contrast, brightness = _drift(microscope, axes, seed)
-    signal = (signal - np.float32(_MIDDLE_GREY)) * contrast + brightness + np.float32(_MIDDLE_GREY)
-    if microscope.curtain_grey:
-        stripes = smooth_field(seed, Stream.CURTAIN, (60.0, 4000.0, 30.0), axes)
-        signal += stripes * np.float32(microscope.curtain_grey)
-    if microscope.shot_noise_grey:
-        strength = np.sqrt(np.clip(signal, 0, None) / np.float32(_MIDDLE_GREY))
-        noise = voxel_noise(seed, Stream.SHOT_NOISE, box)
-        signal += strength * noise * np.float32(microscope.shot_noise_grey)
-    low, high = microscope.window_grey
-    if (low, high) != (0.0, 255.0):
-        signal = (signal - np.float32(low)) * np.float32(255 / (high - low))
-    return np.clip(np.rint(signal), 0, 255).astype(np.uint8)
+    seen = np.empty(box.shape, np.uint8)
+    painted = microscope.painted_box(box, voxel_size_nm)
+    charge = None if surroundings is None else _charge(microscope, surroundings, voxel_size_nm)
+    for slab in tiles(box, (_SECTIONS, *box.shape[1:])):
+        part = grey[_within(microscope.painted_box(slab, voxel_size_nm), painted)]
+        signal = _sections(microscope, part, voxel_size_nm)
+        if charge is not None:
+            reach = microscope._shift_radius(voxel_size_nm).tolist()
+            signal += microscope.charging_on(voxel_size_nm).read(charge, box.grow(reach), slab.grow(reach))
+        if microscope.shift_nm:
+            signal = _misaligned(microscope, signal, slab, voxel_size_nm=voxel_size_nm, seed=seed)
+        seen[_within(slab, box)] = _recorded(microscope, signal, slab, voxel_size_nm=voxel_size_nm, seed=seed)
+    return seen
 
 
 def visible_labels(
@@ -206,6 +210,32 @@ def axes_of(box: Box, voxel_size_nm: Float3) -> Axes:
     return z, y, x
 
 
+def _recorded(microscope: Microscope, signal: Grey, box: Box, *, voxel_size_nm: Float3, seed: int) -> Grey:
+    """Returns grey values after drift, curtains, shot noise and the window, whole numbers 0..255; changes `signal`."""
+    axes = axes_of(box, voxel_size_nm)
+    contrast, brightness = _drift(microscope, axes, seed)
+    signal -= np.float32(_MIDDLE_GREY)
+    signal *= contrast
+    signal += brightness
+    signal += np.float32(_MIDDLE_GREY)
+    if microscope.curtain_grey:
+        stripes = smooth_field(seed, Stream.CURTAIN, (60.0, 4000.0, 30.0), axes)
+        stripes *= np.float32(microscope.curtain_grey)
+        signal += stripes
+    if microscope.shot_noise_grey:
+        strength = np.clip(signal, 0, np.inf)
+        strength *= np.float32(1 / _MIDDLE_GREY)
+        noise = voxel_noise(seed, Stream.SHOT_NOISE, box)
+        noise *= np.sqrt(strength, out=strength)
+        noise *= np.float32(microscope.shot_noise_grey)
+        signal += noise
+    low, high = microscope.window_grey
+    if (low, high) != (0.0, 255.0):
+        signal -= np.float32(low)
+        signal *= np.float32(255 / (high - low))
+    return np.clip(np.rint(signal, out=signal), 0, 255, out=signal)
+
+
 def _drift(microscope: Microscope, axes: Axes, seed: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     pitch = (microscope.drift_nm, _ENDLESS_NM, _ENDLESS_NM)
     along = (axes[0], np.zeros(1), np.zeros(1))
@@ -215,35 +245,23 @@ def _drift(microscope: Microscope, axes: Axes, seed: int) -> tuple[npt.NDArray[n
 
 def _sections(microscope: Microscope, grey: Grey, voxel_size_nm: Float3) -> Grey:
     """Returns the blurred planes, averaged over each section's thickness, without the halo of the blur."""
-    radius = microscope._blur_radius(voxel_size_nm)
-    sigma = [microscope.blur_nm / size for size in microscope.painted_voxel_nm(voxel_size_nm)]
-    blurred = ndimage.gaussian_filter(grey, sigma, radius=radius.tolist()) if microscope.blur_nm else grey
-    planes = _cut(blurred, radius)
-    if microscope.depth_samples == 1:
-        return planes
+    sizes = microscope.painted_voxel_nm(voxel_size_nm)
+    radius = microscope._blur_radius(voxel_size_nm).tolist()
+    planes = smoothed(grey, [gaussian(microscope.blur_nm / size, r) for size, r in zip(sizes, radius, strict=True)])
     total = planes[0 :: microscope.depth_samples].copy()
     for plane in range(1, microscope.depth_samples):
         total += planes[plane :: microscope.depth_samples]
-    return total * np.float32(1 / microscope.depth_samples)
+    if microscope.depth_samples > 1:
+        total *= np.float32(1 / microscope.depth_samples)
+    return total
 
 
-def _charged(microscope: Microscope, signal: Grey, voxel_size_nm: Float3) -> Grey:
-    """Returns the signal with halos and streaks, smaller by what they reach."""
-    reach = _CHARGE_DEVIATIONS * microscope.charging_nm
-    radius = _voxels((0, reach, reach), voxel_size_nm)
-    sigma = [0.0, *(microscope.charging_nm / size for size in voxel_size_nm[1:])]
-    local = _cut(ndimage.gaussian_filter(signal, sigma, radius=radius.tolist()), radius)
-    dense, empty = (np.float32(grey) for grey in microscope.charging_greys)
-    charge = np.maximum(local - empty, 0) - np.maximum(dense - local, 0)
-    length = int(_voxels((0, 0, microscope.streak_nm), voxel_size_nm)[2])
-    width = charge.shape[2] - 2 * length
-    change: Grey = charge[:, :, length : length + width].copy()
-    # The streak fades in proportion to the distance, and holds as much charge as the place that it comes from.
-    fading = np.maximum(1 - (np.arange(length) + 0.5) * voxel_size_nm[2] / max(microscope.streak_nm, 1e-9), 0)
-    for behind, weight in enumerate(fading / max(fading.sum(), 1e-9), 1):
-        change -= charge[:, :, length - behind : length - behind + width] * np.float32(weight)
-    inner = _cut(signal, microscope._charge_radius(voxel_size_nm))
-    return inner + change * np.float32(microscope.charging)
+def _charge(microscope: Microscope, surroundings: Grey, voxel_size_nm: Float3) -> Grey:
+    """Returns what charge adds to the signal, on the pixels of the charge."""
+    charging = microscope.charging_on(voxel_size_nm)
+    change = charging.change(_sections(microscope, surroundings, charging.pixel_nm))
+    change *= np.float32(microscope.charging)
+    return change
 
 
 def _misaligned(microscope: Microscope, signal: Grey, box: Box, *, voxel_size_nm: Float3, seed: int) -> Grey:
@@ -285,6 +303,10 @@ def _voxels(lengths_nm: Sequence[float], voxel_size_nm: Float3) -> npt.NDArray[n
 def _cut(values: npt.NDArray[Scalar], radius: npt.NDArray[np.int64]) -> npt.NDArray[Scalar]:
     """Returns `values` without `radius` voxels at both ends of each axis."""
     return values[tuple(slice(r, n - r) for r, n in zip(radius.tolist(), values.shape, strict=True))]
+
+
+def _within(inner: Box, outer: Box) -> tuple[slice, slice, slice]:
+    return inner.shift([-a for a in outer.start]).slices
 
 
 def _ascending(values: Sequence[float], name: str) -> tuple[float, float]:

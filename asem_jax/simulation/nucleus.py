@@ -90,14 +90,21 @@ def _chromatin(canvas: Canvas, surface: Grey, channel: Grey) -> None:
     clumps = smooth_field(cell.seed, Stream.CHROMATIN, (_CLUMP_NM,) * 3, canvas.axes)
     fibres = smooth_field(cell.seed, Stream.CHROMATIN_FINE, (_FIBRE_NM,) * 3, canvas.axes)
     rim = np.clip(surface * np.float32(1 / _RIM_NM) + 1, 0, 1)
-    dense = clumps + fibres * np.float32(0.5) + rim * np.float32(1.3) - channel * np.float32(3)
-    dense = np.clip((dense - np.float32(0.6)) * np.float32(0.8), 0, 1)
+    dense = clumps
+    for part, weight in ((fibres, 0.5), (rim, 1.3), (channel, -3)):
+        dense += part * np.float32(weight)
+    dense -= np.float32(0.6)
+    dense *= np.float32(0.8)
+    np.clip(dense, 0, 1, out=dense)
     for index, part in canvas.cubes():
         np.maximum(dense[part], _nucleolus(canvas, index, part, fibres[part]), out=dense[part])
-    grey = np.float32(whole.nucleoplasm_grey) + (canvas.grain + fibres * np.float32(0.7)) * np.float32(
-        cell.texture_grey
-    )
-    grey += (np.float32(whole.chromatin_grey - whole.nucleoplasm_grey)) * dense
+    grey = fibres
+    grey *= np.float32(0.7)
+    grey += canvas.grain
+    grey *= np.float32(cell.texture_grey)
+    grey += np.float32(whole.nucleoplasm_grey)
+    dense *= np.float32(whole.chromatin_grey - whole.nucleoplasm_grey)
+    grey += dense
     canvas.grey[...] = blend(canvas.grey, grey, coverage(surface, canvas.edge_nm))
     inside = surface < np.float32(-whole.envelope_nm / 2)
     for index, part in canvas.cubes():

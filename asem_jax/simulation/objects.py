@@ -5,8 +5,7 @@ most, so organelles never share one. The number of an object in a volume counts 
 hold objects of, so it is known without looking at any other object. Laws that hold (and are tested):
 
 * a number is above 0, belongs to one object of its organelle, and does not depend on how the volume is cut into blocks;
-* it is below 2**32, and 1 + the highest rank times the lattice cells is an upper bound: 24 bits (what Fiji shows
-  exactly) hold the mitochondria of about 10^6 cubic micrometres.
+* it is below 2**32, and the ranks times the lattice cells are an upper bound.
 """
 
 import math

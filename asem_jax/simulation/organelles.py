@@ -1,7 +1,7 @@
 """Organelles made of tubes: how each is shaped, and how it looks inside.
 
 A new closed organelle is a `draw_...` (shape, from a random generator) and a `..._grey` (looks, from the
-distance to its surface), a line in `placement.populations` and one in `scene`.
+distance to its surface), a line in `populations` and one in `scene`.
 """
 
 import numpy as np
@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from asem_jax.simulation.cell import GAP_MEMBRANES, INNER_MEMBRANES, Cell, Range
 from asem_jax.simulation.microscope import axes_of
-from asem_jax.simulation.texture import Stream, smooth_field
-from asem_jax.simulation.tubes import Tube, TubeField
+from asem_jax.simulation.texture import LARGEST, Stream, smooth_field
+from asem_jax.simulation.tubes import Tube, TubeDistance, tube_field
 
 Grey = npt.NDArray[np.float32]
 
@@ -28,13 +28,29 @@ def coverage(distance: Grey, edge_nm: float) -> Grey:
       distance: signed, nm, negative inside.
       edge_nm: width of the transition, about one voxel.
     """
-    return np.clip(np.float32(0.5) - distance * np.float32(1 / edge_nm), 0, 1)
+    return _ramp(distance * np.float32(-1 / edge_nm), 1.0)
 
 
 def band(distance: Grey, middle_nm: float, thickness_nm: float, edge_nm: float) -> Grey:
     """Returns which share of a voxel lies in a layer around the surface `distance == middle_nm`, 0..1."""
-    share = coverage(np.abs(distance - np.float32(middle_nm)) - np.float32(thickness_nm / 2), edge_nm)
-    return np.minimum(share, np.float32(thickness_nm / edge_nm))
+    away = distance - np.float32(middle_nm)
+    np.abs(away, out=away)
+    away -= np.float32(thickness_nm / 2)
+    away *= np.float32(-1 / edge_nm)
+    return _ramp(away, min(1.0, thickness_nm / edge_nm))
+
+
+def _ramp(share: Grey, most: float) -> Grey:
+    """Returns half a voxel more than `share`, within 0..`most`; changes `share`."""
+    share += np.float32(0.5)
+    return np.clip(share, 0, np.float32(most), out=share)
+
+
+def mix(below: Grey, above: Grey | float, share: Grey) -> None:
+    """Turns `below`, in place, into a mixture with a `share` of 0..1 of `above`."""
+    change = (np.float32(above) if isinstance(above, float | int) else above) - below
+    change *= share
+    below += change
 
 
 def draw_mitochondrion(rng: np.random.Generator, centre_nm: npt.NDArray[np.float64], size: float, cell: Cell) -> Tube:
@@ -98,7 +114,7 @@ def draw_microtubule(rng: np.random.Generator, centre_nm: npt.NDArray[np.float64
     return Tube(points[order], np.full(len(order), MICROTUBULE_NM / 2), links, along, aside, rng.random(4))
 
 
-def droplet_grey(cell: Cell, field: TubeField, grain: Grey, edge_nm: float) -> Grey:
+def droplet_grey(cell: Cell, field: TubeDistance, grain: Grey, edge_nm: float) -> Grey:
     """Returns the grey values of a lipid droplet: even, with no membrane, a little darker at its rim.
 
     The arguments are those of `mitochondrion_grey`.
@@ -108,7 +124,7 @@ def droplet_grey(cell: Cell, field: TubeField, grain: Grey, edge_nm: float) -> G
     return _mix(grey, inside - 15, coverage(np.abs(field.distance) - np.float32(edge_nm), edge_nm))
 
 
-def microtubule_grey(cell: Cell, field: TubeField, grain: Grey, edge_nm: float) -> Grey:
+def microtubule_grey(cell: Cell, field: TubeDistance, grain: Grey, edge_nm: float) -> Grey:
     """Returns the grey values of a microtubule: a dark wall around a light middle, as far as voxels show it.
 
     The arguments are those of `mitochondrion_grey`.
@@ -118,12 +134,12 @@ def microtubule_grey(cell: Cell, field: TubeField, grain: Grey, edge_nm: float) 
     return _mix(grey, cell.membrane_grey + 15, band(field.distance, -wall / 2, wall, edge_nm))
 
 
-def tube_surface(cell: Cell, field: TubeField) -> Grey:
+def tube_surface(cell: Cell, field: TubeDistance) -> Grey:
     """Returns the distance to the surface of what fills its tube, nm; `cell` is not asked."""
     return field.distance
 
 
-def mitochondrion_grey(cell: Cell, field: TubeField, grain: Grey, edge_nm: float) -> Grey:
+def mitochondrion_grey(cell: Cell, field: TubeDistance, grain: Grey, edge_nm: float) -> Grey:
     """Returns the grey values of a mitochondrion over `field.box`; outside of it they mean nothing.
 
     Args:
@@ -144,7 +160,7 @@ def mitochondrion_grey(cell: Cell, field: TubeField, grain: Grey, edge_nm: float
     return _mix(grey, cell.membrane_grey, band(field.distance, -thick / 2, thick, edge_nm))
 
 
-def body_grey(cell: Cell, field: TubeField, grain: Grey, edge_nm: float) -> Grey:
+def body_grey(cell: Cell, field: TubeDistance, grain: Grey, edge_nm: float) -> Grey:
     """Returns the grey values of a look-alike: one membrane, inside greys that mitochondria have too.
 
     The arguments are those of `mitochondrion_grey`.
@@ -163,7 +179,7 @@ def body_grey(cell: Cell, field: TubeField, grain: Grey, edge_nm: float) -> Grey
     return _mix(grey, cell.membrane_grey, band(field.distance, -cell.membrane_nm / 2, cell.membrane_nm, edge_nm))
 
 
-def vesicle_grey(cell: Cell, field: TubeField, grain: Grey, edge_nm: float) -> Grey:
+def vesicle_grey(cell: Cell, field: TubeDistance, grain: Grey, edge_nm: float) -> Grey:
     """Returns the grey values of a small vesicle: dark rim, inside from empty to dense.
 
     The arguments are those of `mitochondrion_grey`.
@@ -173,13 +189,16 @@ def vesicle_grey(cell: Cell, field: TubeField, grain: Grey, edge_nm: float) -> G
     return _mix(grey, cell.membrane_grey, band(field.distance, -cell.membrane_nm / 2, cell.membrane_nm, edge_nm))
 
 
-def _cristae(cell: Cell, field: TubeField, grey: Grey, edge_nm: float, *, wall_nm: float) -> Grey:
+def _cristae(cell: Cell, field: TubeDistance, grey: Grey, edge_nm: float, *, wall_nm: float) -> Grey:
     """Returns `grey` with lamellae: pairs of membranes around a bright lumen, bent, and with ends."""
     axes = axes_of(field.box, cell.voxel_size_nm)
+    # No surface is farther from its tube than this.
+    margin = LARGEST * (cell.wobble_nm + cell.preparation.ruffle_nm) + edge_nm
+    along = tube_field(field.tube, field.box, voxel_size_nm=cell.voxel_size_nm, margin_nm=margin)
     spacing = _between(cell.cristae_spacing_nm, field.tube.traits[1])
     tilt = 0.5 * np.pi * float(field.tube.traits[2])
     bend = smooth_field(cell.seed, Stream.CRISTA_BEND, (140.0, 140.0, 140.0), axes)
-    place = np.float32(np.cos(tilt)) * field.along + np.float32(np.sin(tilt)) * field.aside
+    place = np.float32(np.cos(tilt)) * along.along + np.float32(np.sin(tilt)) * along.aside
     place = (place + bend * np.float32(0.35 * spacing)) * np.float32(1 / spacing)
     off_middle = np.abs(place - np.rint(place)) * np.float32(spacing)
     gate = smooth_field(cell.seed, Stream.CRISTA_GATE, (110.0, 110.0, 110.0), axes)
@@ -196,7 +215,10 @@ def _cristae(cell: Cell, field: TubeField, grey: Grey, edge_nm: float, *, wall_n
 
 
 def _mix(below: Grey, above: float, share: Grey) -> Grey:
-    return below + (np.float32(above) - below) * share
+    change = np.float32(above) - below
+    change *= share
+    change += below
+    return change
 
 
 def _between(bounds: Range, share: float) -> float:

@@ -8,9 +8,10 @@ from statistics import NormalDist
 
 import numpy as np
 
-from asem_jax.simulation.canvas import Canvas, blend
+from asem_jax.simulation.canvas import Canvas
 from asem_jax.simulation.cell import Cell
 from asem_jax.simulation.grid import Grid, Values, slopes
+from asem_jax.simulation.organelles import mix
 from asem_jax.simulation.texture import Stream, random_words, smooth_field, smooth_values
 from asem_jax.volumes.geometry import Box, int3
 
@@ -90,8 +91,7 @@ def paint_ribosomes(
     rough = smooth_values(canvas.cell.seed, Stream.ROUGH, _ROUGH_NM, places[chosen]) > limit
     near_nucleus = grid.at(envelope, places[chosen]) < canvas.whole.envelope_nm / 2 + 2 * _BOUND_NM
     chosen = chosen[free[chosen] | rough | near_nucleus]
-    share = _balls(canvas, places[chosen], RIBOSOME_NM)
-    canvas.grey[...] = blend(canvas.grey, np.float32(canvas.cell.membrane_grey + 5), share)
+    mix(canvas.grey, canvas.cell.membrane_grey + 5, _balls(canvas, places[chosen], RIBOSOME_NM))
 
 
 def _places(canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
@@ -114,16 +114,23 @@ def _places(canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
 def _balls(canvas: Canvas, places: np.ndarray, radius: float) -> Values:
     """Returns which share of each voxel lies in balls, the largest where several meet, so order does not matter."""
     share = np.zeros(canvas.box.shape, np.float32)
-    size = np.array(canvas.cell.voxel_size_nm)
-    reach = np.ceil((radius + canvas.edge_nm) / size).astype(int)
-    nearest = np.rint(places / size).astype(int)
-    steps = np.stack(np.meshgrid(*[np.arange(-r, r + 1) for r in reach], indexing="ij"), -1).reshape(-1, 3)
-    for step in steps:
-        voxel = nearest + step
-        away = voxel * size - places
-        apart = np.sqrt(away[:, 0] ** 2 + away[:, 1] ** 2 + away[:, 2] ** 2)
-        covered = np.clip(0.5 - (apart - radius) / canvas.edge_nm, 0, 1).astype(np.float32)
-        local = voxel - np.array(canvas.box.start)
-        used = (covered > 0) & (local >= 0).all(1) & (local < canvas.box.shape).all(1)
-        np.maximum.at(share, tuple(local[used].T), covered[used])
+    squares, voxels, inside = [], [], []
+    for axis, size in enumerate(canvas.cell.voxel_size_nm):
+        steps = np.arange(-np.ceil((radius + canvas.edge_nm) / size), np.ceil((radius + canvas.edge_nm) / size) + 1)
+        voxel = np.rint(places[:, axis] / size)[:, None] + steps
+        squares.append(_along(np.square(voxel * size - places[:, axis, None]), axis))
+        local = voxel.astype(int) - canvas.box.start[axis]
+        voxels.append(_along(local, axis))
+        inside.append(_along((local >= 0) & (local < canvas.box.shape[axis]), axis))
+    apart = np.sqrt(squares[0] + squares[1] + squares[2])
+    covered = np.clip(0.5 - (apart - radius) / canvas.edge_nm, 0, 1).astype(np.float32)
+    used = (covered > 0) & inside[0] & inside[1] & inside[2]
+    _, rows, columns = canvas.box.shape
+    index = (voxels[0] * rows + voxels[1]) * columns + voxels[2]
+    np.maximum.at(share.reshape(-1), index[used], covered[used])
     return share
+
+
+def _along(values: np.ndarray, axis: int) -> np.ndarray:
+    """Returns `[n, m]` as `[n, m, 1, 1]`, `[n, 1, m, 1]` or `[n, 1, 1, m]`."""
+    return np.expand_dims(values, [1 + other for other in range(3) if other != axis])

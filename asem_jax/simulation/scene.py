@@ -1,13 +1,14 @@
 """A block of the simulated cell: everything in it painted, then imaged.
 
-Memory: some 30 float32 arrays of the block and its halo. Laws that hold (and are tested):
+A block is painted brick by brick, each small enough to stay near the processor. Memory: some 30 float32 arrays of a
+brick, and two of the block and its halo. Laws that hold (and are tested):
 
 * a block is the same alone and as part of any larger one;
 * the labels are where the tubes are: a voxel is mitochondrion if its centre is not outside one;
 * a voxel belongs to one object at most.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -18,16 +19,25 @@ import numpy.typing as npt
 from asem_jax.simulation import interior, microscope, preparation, surfaces
 from asem_jax.simulation.canvas import Canvas, cytosol_grain
 from asem_jax.simulation.cell import Cell, WholeCell
-from asem_jax.simulation.membranes import BEND_NM, processes, reticulum
+from asem_jax.simulation.membranes import (
+    BEND_NM,
+    clearance_needed,
+    keep_off,
+    process_level,
+    processes,
+    reticulum,
+    reticulum_shape,
+)
 from asem_jax.simulation.microscope import axes_of
 from asem_jax.simulation.nucleus import pore_spread
 from asem_jax.simulation.objects import Lattice, Numbering, ObjectKey, table_of
-from asem_jax.simulation.organelles import Grey, band, coverage
+from asem_jax.simulation.organelles import Grey, band, coverage, mix
 from asem_jax.simulation.pits import caveola_spread, pit_spread
-from asem_jax.simulation.placement import populations, tubes_near
-from asem_jax.simulation.texture import LARGEST, Stream, smooth_field
-from asem_jax.simulation.tubes import Tube, TubeDistance, tube_distance, tube_field
-from asem_jax.volumes.geometry import Box
+from asem_jax.simulation.placement import tubes_near
+from asem_jax.simulation.populations import populations
+from asem_jax.simulation.texture import LARGEST, Axes, Stream, smooth_field
+from asem_jax.simulation.tubes import Tube, tube_distance
+from asem_jax.volumes.geometry import Box, tiles
 
 _WOBBLE_NM = 110.0
 # Slopes are differences between neighbours, and are taken twice.
@@ -37,7 +47,20 @@ _RETICULUM = ObjectKey("er", (0, 0, 0), 0)
 # A whole cell has one of these.
 ONE_PER_CELL = ("nucleus", "nuclear_envelope", "er")
 
+_RIM = (slice(1, -1),) * 3
+_INNER = (slice(_SLOPE_HALO, -_SLOPE_HALO),) * 3
+# A block is painted in bricks of no more than this along each axis.
+_BRICK = 80
+
 Objects = npt.NDArray[np.int32]
+
+
+class _Painting(NamedTuple):
+    """What is in a block before it is imaged: true grey values, objects and their keys, as in `Block`."""
+
+    grey: Grey
+    objects: Objects
+    keys: tuple[ObjectKey, ...]
 
 
 class Block(NamedTuple):
@@ -94,14 +117,12 @@ def simulate_block(cell: Cell, box: Box) -> Block:
       cell: the tissue and the microscope.
       box: voxels, z y x, not empty; anywhere, also at negative positions. The centre of voxel 0 is at 0 nm.
     """
-    slope = _SLOPE_HALO if cell.whole is None else 0
-    painted = cell.microscope.painted_box(box, cell.voxel_size_nm)
-    canvas = _paint(_painted(cell), painted.grow(slope))
-    inner = tuple(slice(slope, n + slope) for n in painted.shape)
     look, size, seed = cell.microscope, cell.voxel_size_nm, cell.seed
-    raw = microscope.image(look, canvas.grey[inner], box, voxel_size_nm=size, seed=seed)
-    objects = microscope.visible_labels(look, canvas.objects[inner], box, voxel_size_nm=size, seed=seed)
-    return Block(raw, objects, tuple(canvas.keys))
+    painted = _paint(_painted(cell), look.painted_box(box, size))
+    surroundings = _paint(_charging(cell), look.charging_box(box, size)).grey if look.charging else None
+    raw = microscope.image(look, painted.grey, box, surroundings=surroundings, voxel_size_nm=size, seed=seed)
+    objects = microscope.visible_labels(look, painted.objects, box, voxel_size_nm=size, seed=seed)
+    return Block(raw, objects, painted.keys)
 
 
 @lru_cache(maxsize=16)
@@ -122,96 +143,145 @@ def _painted(cell: Cell) -> Cell:
     return living(replace(cell, voxel_size_nm=cell.microscope.painted_voxel_nm(cell.voxel_size_nm)))
 
 
-def _paint(cell: Cell, box: Box) -> Canvas:
+@lru_cache(maxsize=16)
+def _charging(cell: Cell) -> Cell:
+    """Returns `cell` with the voxels on which charge is found."""
+    return _painted(replace(cell, voxel_size_nm=cell.microscope.charging_on(cell.voxel_size_nm).pixel_nm))
+
+
+def _paint(cell: Cell, box: Box) -> _Painting:
     """Returns true grey values, and which object is where."""
-    canvas = Canvas.over(cell, box)
-    wobble = smooth_field(cell.seed, Stream.WOBBLE, (_WOBBLE_NM,) * 3, canvas.axes) * np.float32(cell.wobble_nm)
-    ruffles = preparation.ruffles(cell.preparation, cell.seed, canvas.axes)
-    wobble = wobble if ruffles is None else wobble + ruffles
-    kinds = [list(tubes_near(cell, kind, box, BEND_NM)) for kind in range(len(populations(cell)))]
-    if cell.whole is None:
-        _paint_tissue(canvas, kinds, wobble)
-        _paint_tubes(canvas, kinds, wobble)
-    else:
-        view = interior.survey(canvas, [tube for tubes in kinds for tube in tubes])
-        interior.paint_inside(canvas, view)
-        _paint_tubes(canvas, kinds, wobble)
-        interior.paint_outside(canvas, view)
-    faded = preparation.faded(cell.preparation, canvas.grey, cell.cytosol_grey, seed=cell.seed, axes=canvas.axes)
-    return replace(canvas, grey=faded)
+    keys: dict[ObjectKey, int] = {}
+    grey, objects = np.empty(box.shape, np.float32), np.empty(box.shape, np.int32)
+    margin = (BEND_NM if cell.whole is None else interior.SEEN_NM) + _most_wobble_nm(cell)
+    kinds = [list(tubes_near(cell, kind, box, margin)) for kind in range(len(populations(cell)))]
+    view = None if cell.whole is None else interior.survey(cell, box, [tube for tubes in kinds for tube in tubes])
+    for brick in _bricks(box):
+        canvas = Canvas.over(cell, brick, keys)
+        near = [_nearest(tubes, canvas, margin) for tubes in kinds]
+        if view is None:
+            _paint_tissue(canvas, near)
+        else:
+            _paint_cells(canvas, near, view.around(canvas.axes, canvas.edge_nm))
+        part = brick.shift([-a for a in box.start]).slices
+        grey[part] = preparation.faded(
+            cell.preparation, canvas.grey, cell.cytosol_grey, seed=cell.seed, axes=canvas.axes
+        )
+        objects[part] = canvas.objects
+    return _Painting(grey, objects, tuple(keys))
 
 
-def _paint_tissue(canvas: Canvas, kinds: Sequence[Sequence[Tube]], wobble: Grey) -> None:
-    """Paints the surroundings of tubes in tissue."""
-    cell = canvas.cell
-    distances = _distances(cell, canvas.box, kinds, wobble) if cell.process_nm or cell.er_nm else []
-    grey, inside = _surroundings(cell, canvas.box, canvas.grain, distances, canvas.edge_nm)
-    canvas.grey[...] = grey
-    if inside is not None:
-        canvas.objects[inside <= 0] = canvas.add(_RETICULUM)
+def _bricks(box: Box) -> Iterator[Box]:
+    """Yields the parts of a block that are painted one after the other, of about the same size."""
+    return tiles(box, [-(-n // -(-n // _BRICK)) for n in box.shape])
+
+
+def _paint_cells(canvas: Canvas, kinds: Sequence[Sequence[Tube]], view: interior.Interior) -> None:
+    """Paints whole cells and what is between them."""
+    wobble, _ = _wobble(canvas.cell, canvas.axes)
+    interior.paint_inside(canvas, view)
+    _paint_tubes(canvas, kinds, wobble)
+    interior.paint_outside(canvas, view)
+
+
+def _paint_tissue(canvas: Canvas, kinds: Sequence[Sequence[Tube]]) -> None:
+    """Paints tissue: cytosol, reticulum, plasma membranes and tubes."""
+    outer = canvas.box.grow(_SLOPE_HALO)
+    wobble, ruffled = _wobble(canvas.cell, axes_of(outer, canvas.cell.voxel_size_nm))
+    plasma, tone, inside = _membranes(canvas.cell, outer, kinds, wobble, ruffled)
+    _paint_surroundings(canvas, plasma, tone, inside)
+    _paint_tubes(canvas, kinds, wobble[_INNER])
+
+
+def _wobble(cell: Cell, axes: Axes) -> tuple[Grey, Grey | None]:
+    """Returns how far surfaces lie from where they would be, nm, in all and by ruffles alone."""
+    wobble = smooth_field(cell.seed, Stream.WOBBLE, (_WOBBLE_NM,) * 3, axes)
+    wobble *= np.float32(cell.wobble_nm)
+    ruffled = preparation.ruffles(cell.preparation, cell.seed, axes)
+    if ruffled is not None:
+        wobble += ruffled
+    return wobble, ruffled
+
+
+def _most_wobble_nm(cell: Cell) -> float:
+    return LARGEST * (cell.wobble_nm + cell.preparation.ruffle_nm)
+
+
+def _nearest(tubes: Sequence[Tube], canvas: Canvas, margin_nm: float) -> list[Tube]:
+    """Returns the tubes that come within `margin_nm` of a canvas."""
+    if not tubes:
+        return []
+    low, high = (np.array([getattr(tube, end) for tube in tubes]) for end in ("low_nm", "high_nm"))
+    near = (low - margin_nm <= canvas.high_nm) & (high + margin_nm >= canvas.low_nm)
+    return [tubes[n] for n in np.flatnonzero(near.all(1)).tolist()]
 
 
 def _paint_tubes(canvas: Canvas, kinds: Sequence[Sequence[Tube]], wobble: Grey) -> None:
     """Paints tubes; what takes precedence in `populations` is painted last."""
     cell, edge = canvas.cell, canvas.edge_nm
+    margin = edge - float(wobble.min())
     for population, tubes in zip(reversed(populations(cell)), reversed(kinds), strict=True):
         for tube in tubes:
-            margin = LARGEST * (cell.wobble_nm + cell.preparation.ruffle_nm) + edge
-            field = tube_field(tube, canvas.box, voxel_size_nm=cell.voxel_size_nm, margin_nm=margin)
+            field = tube_distance(tube, canvas.box, voxel_size_nm=cell.voxel_size_nm, margin_nm=margin)
+            if field.box.num_voxels == 0:
+                continue
+            field = field.where(population.surface(cell, field) + wobble[field.slices(canvas.box)], edge)
             if field.box.num_voxels == 0:
                 continue
             part = field.slices(canvas.box)
-            field = replace(field, distance=population.surface(cell, field) + wobble[part])
             share = coverage(field.distance, edge)
             grey = canvas.grey[part]
-            grey += (population.looks(cell, field, canvas.grain[part], edge) - grey) * share
+            change = population.looks(cell, field, canvas.grain[part], edge)
+            change -= grey
+            change *= share
+            grey += change
             canvas.objects[part][field.distance <= 0] = canvas.add(population.key(tube))
 
 
-def _distances(cell: Cell, box: Box, kinds: Sequence[Sequence[Tube]], wobble: Grey) -> list[TubeDistance]:
-    """Returns how far the box is from each tube, last kind first, with surfaces displaced by `wobble`."""
-    found = [
-        tube_distance(tube, box, voxel_size_nm=cell.voxel_size_nm, margin_nm=BEND_NM)
-        for tubes in reversed(kinds)
-        for tube in tubes
-    ]
-    for tube in found:
-        np.add(tube.distance, wobble[tube.slices(box)], out=tube.distance)
-    return found
-
-
-def _surroundings(
-    cell: Cell, box: Box, grain: Grey, tubes: Sequence[TubeDistance], edge_nm: float
-) -> tuple[Grey, Grey | None]:
-    """Returns the grey values of everything that is no tube, and the distance to the reticulum, if there is one."""
+def _membranes(
+    cell: Cell, box: Box, kinds: Sequence[Sequence[Tube]], wobble: Grey, ruffled: Grey | None
+) -> tuple[Grey | None, Grey | None, Grey | None]:
+    """Returns distance to the plasma membrane, tone, and distance to the reticulum, over `box` without its rim."""
     axes = axes_of(box, cell.voxel_size_nm)
-    grey = np.float32(cell.cytosol_grey) + cytosol_grain(cell, axes, grain)
-    plasma = inside = None
-    if cell.process_nm:
-        plasma, tone = processes(cell, box, axes, tubes)
+    level = process_level(cell, axes, ruffled) if cell.process_nm else None
+    shape = reticulum_shape(cell, axes, ruffled) if cell.er_nm else None
+    plasma = tone = inside = None
+    if level is None and shape is None:
+        return None, None, None
+    tubes = [tube for tubes in reversed(kinds) for tube in tubes]
+    least = 0.0 if shape is None else clearance_needed(shape)
+    clear = keep_off(cell, box, tubes, wobble=wobble, level=level, least_nm=least)
+    if level is not None:
+        plasma, tone = processes(cell, level)
         plasma -= np.float32(cell.preparation.extracellular_nm / 2)
+    if shape is not None:
+        inside = reticulum(cell, shape[_RIM], clear[_RIM], plasma)
+    return (None if plasma is None else plasma[_RIM]), (None if tone is None else tone[_RIM]), inside
+
+
+def _paint_surroundings(canvas: Canvas, plasma: Grey | None, tone: Grey | None, inside: Grey | None) -> None:
+    """Paints everything that is no tube; see `_membranes`."""
+    cell, edge = canvas.cell, canvas.edge_nm
+    grey = cytosol_grain(cell, canvas.axes, canvas.grain)
+    grey += np.float32(cell.cytosol_grey)
+    if tone is not None:
         grey += tone
-    grey = preparation.cytosol(cell.preparation, grey, grain, seed=cell.seed, axes=axes)
-    if cell.er_nm:
-        clear = np.full(box.shape, np.float32(1e6))
-        for tube in tubes:
-            part = tube.slices(box)
-            np.minimum(clear[part], tube.distance, out=clear[part])
-        inside = reticulum(cell, axes, clear, plasma)
-        lumen = np.float32(cell.cytosol_grey - 5) + grain * np.float32(0.7 * cell.texture_grey)
-        grey += (lumen - grey) * coverage(inside, edge_nm)
-        wall = band(inside, -cell.membrane_nm / 2, 0.9 * cell.membrane_nm, edge_nm)
-        grey += (np.float32(cell.membrane_grey + 10) - grey) * wall
+    grey = preparation.cytosol(cell.preparation, grey, canvas.grain, seed=cell.seed, axes=canvas.axes)
+    if inside is not None and float(inside.min()) < cell.membrane_nm + edge:
+        lumen = canvas.grain * np.float32(0.7 * cell.texture_grey)
+        lumen += np.float32(cell.cytosol_grey - 5)
+        mix(grey, lumen, coverage(inside, edge))
+        mix(grey, cell.membrane_grey + 10, band(inside, -cell.membrane_nm / 2, 0.9 * cell.membrane_nm, edge))
+        canvas.objects[inside <= 0] = canvas.add(_RETICULUM)
     if plasma is not None:
-        _divide(cell, grey, plasma, edge_nm)
-    return grey, inside
+        _divide(cell, grey, plasma, edge)
+    canvas.grey[...] = grey
 
 
 def _divide(cell: Cell, grey: Grey, plasma: Grey, edge_nm: float) -> None:
     """Paints plasma membranes, in place: one dark sheet where they touch, else two and the space between."""
     if not cell.preparation.extracellular_nm:
-        grey += (np.float32(cell.membrane_grey) - grey) * band(plasma, 0.0, 1.3 * cell.membrane_nm, edge_nm)
+        mix(grey, cell.membrane_grey, band(plasma, 0.0, 1.3 * cell.membrane_nm, edge_nm))
         return
-    grey += (np.float32(cell.preparation.extracellular_grey) - grey) * coverage(plasma, edge_nm)
-    thick = cell.membrane_nm
-    grey += (np.float32(cell.membrane_grey) - grey) * band(plasma, thick / 2, thick, edge_nm)
+    mix(grey, cell.preparation.extracellular_grey, coverage(plasma, edge_nm))
+    mix(grey, cell.membrane_grey, band(plasma, cell.membrane_nm / 2, cell.membrane_nm, edge_nm))

@@ -10,17 +10,19 @@ Laws that hold (and are tested):
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from functools import lru_cache
 from itertools import product
 
 import numpy as np
 import numpy.typing as npt
+from numpy.random.bit_generator import ISeedSequence
 
-from asem_jax.volumes.geometry import Box, Float3, Int3, int3, tiles
+from asem_jax.volumes.geometry import Box, Float3, Int3, int3
 
 Axes = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
+Slices = tuple[slice, slice, slice]
 
 
 class Stream(IntEnum):
@@ -86,6 +88,8 @@ _NODE_SCALE = 3**0.5 / 0.55**1.5
 # No value of a `smooth_field` is farther from 0: it is a mean of its nodes.
 LARGEST = _NODE_SCALE
 _STEPS = np.arange(-1, 2)
+# Tiles of nodes that are remembered, 2 kB each: neighbouring blocks share them.
+_REMEMBERED = 2**13
 
 
 def generator(seed: int, stream: Stream, index: Sequence[int], rank: int = 0) -> np.random.Generator:
@@ -105,23 +109,17 @@ def generator(seed: int, stream: Stream, index: Sequence[int], rank: int = 0) ->
     return np.random.Generator(_philox(seed, stream, index, rank))
 
 
-def random_words(seed: int, stream: Stream, box: Box, tile_shape: Int3 = _FIELD_TILE) -> npt.NDArray[np.uint64]:
+def random_words(seed: int, stream: Stream, box: Box) -> npt.NDArray[np.uint64]:
     """Returns 64 random bits for each integer address of `box`, shape z y x.
 
     Args:
       seed: of the whole cell.
       stream: what the numbers are for.
       box: addresses; may be negative.
-      tile_shape: addresses drawn with one counter; another tile shape gives other numbers.
     """
     words = np.empty(box.shape, np.uint64)
-    first = [a // n for a, n in zip(box.start, tile_shape, strict=True)]
-    last = [-(-b // n) for b, n in zip(box.stop, tile_shape, strict=True)]
-    for index in tiles(Box(int3(first, "first"), int3(last, "last")), (1, 1, 1)):
-        tile = Box.of_shape(tile_shape, [i * n for i, n in zip(index.start, tile_shape, strict=True)])
-        drawn = _philox(seed, stream, index.start).random_raw(tile.num_voxels).reshape(tile_shape)
-        inner = tile.intersect(box)
-        words[_within(inner, box)] = drawn[_within(inner, tile)]
+    for index, here, there in _tiles_of(box, _FIELD_TILE):
+        words[here] = _tile_words(seed, stream, index, _FIELD_TILE)[there]
     return words
 
 
@@ -130,14 +128,12 @@ def voxel_noise(seed: int, stream: Stream, box: Box) -> npt.NDArray[np.float32]:
 
     A sum of four uniform 16-bit numbers: one word per voxel, and no tail that 8 bits would show.
     """
-    words = random_words(seed, stream, box, _VOXEL_TILE)
-    parts = words.view(np.uint16).reshape((*box.shape, 4)) if box.num_voxels else np.zeros((*box.shape, 4), np.uint16)
-    total = parts[..., 0].astype(np.float32)
-    for part in range(1, 4):
-        total += parts[..., part]
-    total -= np.float32(2 * 65535)
-    total *= np.float32(3**0.5 / 65535)
-    return total
+    noise = np.empty(box.shape, np.float32)
+    for index, here, there in _tiles_of(box, _VOXEL_TILE):
+        noise[here] = _sums(_tile_words(seed, stream, index, _VOXEL_TILE))[there]
+    noise -= np.float32(2 * 65535)
+    noise *= np.float32(3**0.5 / 65535)
+    return noise
 
 
 def smooth_field(seed: int, stream: Stream, pitch_nm: Float3, axes: Axes) -> npt.NDArray[np.float32]:
@@ -155,14 +151,13 @@ def smooth_field(seed: int, stream: Stream, pitch_nm: Float3, axes: Axes) -> npt
     places = [_spline(axis, pitch) for axis, pitch in zip(axes, pitch_nm, strict=True)]
     start = [int(nodes[0]) - 1 for nodes, _ in places]
     stop = [int(nodes[-1]) + 2 for nodes, _ in places]
-    words = random_words(seed, stream, Box(int3(start, "start"), int3(stop, "stop")))
-    field = (words >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-23 * _NODE_SCALE) - np.float32(_NODE_SCALE)
-    # x first, while the array is small; z last, plane by plane, where rows lie side by side in memory.
+    field = _nodes(seed, stream, start, stop) * np.float32(2.0**-23 * _NODE_SCALE) - np.float32(_NODE_SCALE)
+    # x first, while the array is small; z last, where rows lie side by side in memory.
     for axis in (2, 1, 0):
         nodes, weights = places[axis]
         field = _interpolate(np.moveaxis(field, axis, 0), nodes - start[axis], weights)
         field = np.moveaxis(field, 0, axis)
-    return np.ascontiguousarray(field)
+    return field
 
 
 def smooth_values(
@@ -181,35 +176,24 @@ def smooth_values(
     nodes, weights = zip(*(_spline(places_nm[:, axis], pitch_nm) for axis in range(3)), strict=True)
     start = [int(node.min()) - 1 for node in nodes]
     stop = [int(node.max()) + 2 for node in nodes]
-    values = _node_values(seed, stream, start, stop)
+    values = _nodes(seed, stream, start, stop).astype(np.float64) * (2.0**-23 * _NODE_SCALE) - _NODE_SCALE
     around = [(node - first)[:, None] + _STEPS for node, first in zip(nodes, start, strict=True)]
     near = values[around[0][:, :, None, None], around[1][:, None, :, None], around[2][:, None, None, :]]
     found: npt.NDArray[np.float64] = np.einsum("nzyx,zn,yn,xn->n", near, *weights)
     return found
 
 
-def _node_values(seed: int, stream: Stream, start: Sequence[int], stop: Sequence[int]) -> npt.NDArray[np.float64]:
-    """Returns the nodes of a field in the box start..stop, put together from remembered tiles."""
-    values = np.empty([b - a for a, b in zip(start, stop, strict=True)])
-    side = _FIELD_TILE[0]
-    first, last = ([corner // side for corner in corners] for corners in (start, [b - 1 for b in stop]))
-    for index in product(*(range(a, b + 1) for a, b in zip(first, last, strict=True))):
-        cuts = [
-            (
-                slice(max(i * side, a) - a, min((i + 1) * side, b) - a),
-                slice(max(a - i * side, 0), min(b - i * side, side)),
-            )
-            for i, a, b in zip(index, start, stop, strict=True)
-        ]
-        here, there = zip(*cuts, strict=True)
-        values[here] = _tile_values(seed, stream, *index)[there]
+def _nodes(seed: int, stream: Stream, start: Sequence[int], stop: Sequence[int]) -> npt.NDArray[np.float32]:
+    """Returns whole numbers below 2**24 for the nodes in the box start..stop, put together from remembered tiles."""
+    values = np.empty([b - a for a, b in zip(start, stop, strict=True)], np.float32)
+    for index, here, there in _tiles_of(Box(int3(start, "start"), int3(stop, "stop")), _FIELD_TILE):
+        values[here] = _tile_nodes(seed, stream, index)[there]
     return values
 
 
-@lru_cache(maxsize=4096)
-def _tile_values(seed: int, stream: Stream, z: int, y: int, x: int) -> npt.NDArray[np.float64]:
-    words = _philox(seed, stream, (z, y, x)).random_raw(math.prod(_FIELD_TILE)).reshape(_FIELD_TILE)
-    return (words >> np.uint64(40)).astype(np.float64) * (2.0**-23 * _NODE_SCALE) - _NODE_SCALE
+@lru_cache(maxsize=_REMEMBERED)
+def _tile_nodes(seed: int, stream: Stream, index: Int3) -> npt.NDArray[np.float32]:
+    return (_tile_words(seed, stream, index, _FIELD_TILE) >> np.uint64(40)).astype(np.float32)
 
 
 def _spline(axis: npt.NDArray[np.float64], pitch: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
@@ -223,20 +207,57 @@ def _spline(axis: npt.NDArray[np.float64], pitch: float) -> tuple[npt.NDArray[np
 def _interpolate(
     values: npt.NDArray[np.float32], nodes: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
-    values = np.ascontiguousarray(values)
-    result = np.empty((len(nodes), *values.shape[1:]), np.float32)
-    for plane, node in enumerate(nodes):
-        row = result[plane]
-        np.multiply(values[node - 1], weights[0, plane], out=row)
-        row += values[node] * weights[1, plane]
-        row += values[node + 1] * weights[2, plane]
-    return result
+    """Returns `values` between its planes, for all points around one node at once."""
+    rows = np.ascontiguousarray(values).reshape(len(values), -1)
+    result = np.empty((len(nodes), rows.shape[1]), np.float32)
+    first = np.flatnonzero(np.diff(nodes, prepend=nodes[0] - 1)).tolist()
+    for start, stop in zip(first, [*first[1:], len(nodes)], strict=True):
+        node, shares, part = nodes[start], weights[:, start:stop, None], result[start:stop]
+        np.multiply(rows[node - 1], shares[0], out=part)
+        part += rows[node] * shares[1]
+        part += rows[node + 1] * shares[2]
+    return result.reshape(len(nodes), *values.shape[1:])
+
+
+class _Key(ISeedSequence):
+    """A key for Philox: given one as `key`, it would ask the system for a seed as well, which takes twice as long."""
+
+    def __init__(self, *words: int) -> None:
+        self.words = np.array(words, np.uint64)
+
+    def generate_state(self, n_words: int, dtype: object = np.uint64) -> npt.NDArray[np.uint64]:
+        return self.words
 
 
 def _philox(seed: int, stream: Stream, index: Sequence[int], rank: int = 0) -> np.random.Philox:
     wrapped = [rank << 32, *(int(i) & (2**64 - 1) for i in index)]
-    return np.random.Philox(key=np.array([seed, stream], np.uint64), counter=np.array(wrapped, np.uint64))
+    # NumPy takes any ISeedSequence; its types name SeedSequence alone.
+    return np.random.Philox(_Key(seed, stream), counter=np.array(wrapped, np.uint64))  # type: ignore[arg-type]
 
 
-def _within(inner: Box, outer: Box) -> tuple[slice, slice, slice]:
-    return inner.shift([-a for a in outer.start]).slices
+def _tile_words(seed: int, stream: Stream, index: Int3, shape: Int3) -> npt.NDArray[np.uint64]:
+    """Returns the words of a tile, all drawn with one counter."""
+    return _philox(seed, stream, index).random_raw(math.prod(shape)).reshape(shape)
+
+
+def _tiles_of(box: Box, shape: Int3) -> Iterator[tuple[Int3, Slices, Slices]]:
+    """Yields the tiles that meet a box: number, what they share as a part of the box, and as a part of the tile."""
+    cuts = [_cuts(a, b, side) for a, b, side in zip(box.start, box.stop, shape, strict=True)]
+    for (z, here_z, there_z), (y, here_y, there_y), (x, here_x, there_x) in product(*cuts):
+        yield (z, y, x), (here_z, here_y, here_x), (there_z, there_y, there_x)
+
+
+def _cuts(start: int, stop: int, side: int) -> list[tuple[int, slice, slice]]:
+    """Returns what `_tiles_of` yields along one axis."""
+    tiles = range(start // side, -(-stop // side))
+    edges = [(tile, max(tile * side, start), min((tile + 1) * side, stop)) for tile in tiles]
+    return [(tile, slice(a - start, b - start), slice(a - tile * side, b - tile * side)) for tile, a, b in edges]
+
+
+def _sums(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Returns the sum of the four 16-bit numbers in each word."""
+    pairs = words & np.uint64(0x0000FFFF0000FFFF)
+    pairs += (words >> np.uint64(16)) & np.uint64(0x0000FFFF0000FFFF)
+    sums = pairs & np.uint64(0xFFFFFFFF)
+    sums += pairs >> np.uint64(32)
+    return sums

@@ -20,7 +20,8 @@ from asem_jax.simulation.golgi import golgi_radius_nm, num_cisternae
 from asem_jax.simulation.nucleus import pore_diameter, pore_spread
 from asem_jax.simulation.objects import Numbering, ObjectKey, extent_nm
 from asem_jax.simulation.pits import pits
-from asem_jax.simulation.placement import Population, populations, survivors
+from asem_jax.simulation.placement import survivors
+from asem_jax.simulation.populations import Population, populations
 from asem_jax.simulation.scene import ONE_PER_CELL, living, numbering
 from asem_jax.simulation.surfaces import Site, Surface, patches, sites_near
 from asem_jax.simulation.texture import LARGEST

@@ -5,7 +5,7 @@ Law that holds (and is tested): the tube is where `distance <= 0`, and a straigh
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from asem_jax.simulation.microscope import axes_of
+from asem_jax.simulation.texture import Axes, Slices
 from asem_jax.volumes.geometry import Box, Float3, Int3, float3, int3
 
-_FAR = np.float32(1e6)
+# Stands for a distance that was not looked at.
+FAR_NM = np.float32(1e6)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +65,17 @@ class Tube:
         return (self.points_nm + self.radii_nm[:, None]).max(0)
 
     @cached_property
+    def is_ball(self) -> bool:
+        """Whether all its balls are one."""
+        return bool((self.points_nm == self.points_nm[0]).all() and (self.radii_nm == self.radii_nm[0]).all())
+
+    @cached_property
+    def extents_nm(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Lower and upper corner of a box around each link, float64 [m, 3] each."""
+        points, radii = self.points_nm[self.links], self.radii_nm[self.links].max(1, keepdims=True)
+        return points.min(1) - radii, points.max(1) + radii
+
+    @cached_property
     def length_nm(self) -> float:
         """Length of all links, nm."""
         return float(self._link_lengths.sum())
@@ -84,9 +97,14 @@ class Tube:
     def _link_lengths(self) -> npt.NDArray[np.float64]:
         return np.sqrt(np.square(np.diff(self.points_nm[self.links], axis=1)).sum((1, 2)))
 
-    def box(self, voxel_size_nm: Float3, margin_nm: float) -> Box:
-        """Returns the voxels that hold all points up to `margin_nm` away from the tube."""
-        return _around(self.points_nm, self.radii_nm, voxel_size_nm, margin_nm)
+    def slices(self, box: Box, voxel_size_nm: Float3, margin_nm: float) -> Slices:
+        """Returns where in an array over `box` all points up to `margin_nm` away from the tube are."""
+        low, high = (self.low_nm - margin_nm).tolist(), (self.high_nm + margin_nm).tolist()
+        z, y, x = (
+            slice(max(math.floor(a / size) - start, 0), max(min(math.ceil(b / size) + 1, stop) - start, 0))
+            for a, b, size, start, stop in zip(low, high, voxel_size_nm, box.start, box.stop, strict=True)
+        )
+        return z, y, x
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +114,8 @@ class TubeDistance:
     Attributes:
       tube: what is seen.
       box: the voxels.
-      distance: nm, to the surface, negative inside, float32 z y x; larger than the margin asked for = not looked at.
+      distance: nm, to the surface, negative inside, float32 z y x; beyond the margin asked for it
+        may be larger than it is.
     """
 
     tube: Tube
@@ -105,7 +124,17 @@ class TubeDistance:
 
     def slices(self, box: Box) -> tuple[slice, slice, slice]:
         """Returns where `self.box` lies in an array over `box`."""
-        return self.box.shift([-a for a in box.start]).slices
+        z, y, x = (slice(a - o, b - o) for a, b, o in zip(self.box.start, self.box.stop, box.start, strict=True))
+        return z, y, x
+
+    def where(self, distance: npt.NDArray[np.float32], below_nm: float) -> "TubeDistance":
+        """Returns the tube with another `distance`, over the voxels around those that are nearer than `below_nm`."""
+        near = distance < np.float32(below_nm)
+        above = np.asarray(near.any(0))
+        z, y, x = _span(near.any((1, 2))), _span(above.any(1)), _span(above.any(0))
+        starts = [a + cut.start for a, cut in zip(self.box.start, (z, y, x), strict=True)]
+        box = Box.of_shape([cut.stop - cut.start for cut in (z, y, x)], starts)
+        return TubeDistance(self.tube, box, distance[z, y, x])
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,25 +159,29 @@ def tube_field(tube: Tube, box: Box, *, voxel_size_nm: Float3, margin_nm: float)
       voxel_size_nm: z y x.
       margin_nm: how far from the surface distances are needed.
     """
-    inner = tube.box(voxel_size_nm, margin_nm).intersect(box)
-    distance = np.full(inner.shape, _FAR)
+    inner, links = _links_near(tube, box, voxel_size_nm, margin_nm)
+    distance = np.full(inner.shape, FAR_NM)
     along, aside = np.zeros(inner.shape, np.float32), np.zeros(inner.shape, np.float32)
-    for link, near, cut in _links_near(tube, inner, voxel_size_nm, margin_nm):
-        gone, share, apart = _link_parts(tube, link, near, voxel_size_nm)
+    axes = axes_of(inner, voxel_size_nm)
+    for link, cut in links:
+        way, share, apart = _link_parts(tube, link, axes, cut)
         closer = apart < distance[cut]
         from_start, to_stop = tube.lengths_nm[link]
         np.copyto(distance[cut], apart, where=closer)
         np.copyto(along[cut], np.float32(from_start) + share * np.float32(to_stop - from_start), where=closer)
-        np.copyto(aside[cut], _dot(gone, tube.side), where=closer)
+        gone = (tube.points_nm[link[1]] - tube.points_nm[link[0]]) @ tube.side
+        np.copyto(aside[cut], _dot(way, tube.side) - share * np.float32(gone), where=closer)
     return TubeField(tube, inner, distance, along, aside)
 
 
 def tube_distance(tube: Tube, box: Box, *, voxel_size_nm: Float3, margin_nm: float) -> TubeDistance:
     """Returns the distance alone, in half the time; the arguments are those of `tube_field`."""
-    inner = tube.box(voxel_size_nm, margin_nm).intersect(box)
-    distance = np.full(inner.shape, _FAR)
-    for link, near, cut in _links_near(tube, inner, voxel_size_nm, margin_nm):
-        np.minimum(distance[cut], _link_parts(tube, link, near, voxel_size_nm)[2], out=distance[cut])
+    inner, links = _links_near(tube, box, voxel_size_nm, margin_nm)
+    distance = np.full(inner.shape, FAR_NM)
+    axes = axes_of(inner, voxel_size_nm)
+    for link, cut in links:
+        apart = _ball(tube, axes, cut) if tube.is_ball else _link_parts(tube, link, axes, cut)[2]
+        np.minimum(distance[cut], apart, out=distance[cut])
     return TubeDistance(tube, inner, distance)
 
 
@@ -178,57 +211,82 @@ def meets(tube: Tube, low_nm: npt.NDArray[np.float64], high_nm: npt.NDArray[np.f
     return bool((outside((left + right) / 2) <= margin_nm).any())
 
 
-def overlap(a: Tube, b: Tube, gap_nm: float) -> bool:
-    """Says whether a ball of one tube comes closer than `gap_nm` to a ball of the other."""
-    if math.dist(a.centre, b.centre) >= a.reach_nm + b.reach_nm + gap_nm:
-        return False
-    apart = np.square(a.points_nm[:, None] - b.points_nm[None]).sum(-1)
-    return bool((apart < np.square(a.radii_nm[:, None] + b.radii_nm[None] + gap_nm)).any())
+def overlaps(one: Tube, others: Sequence[Tube], gap_nm: float) -> npt.NDArray[np.bool_]:
+    """Says of each of `others` whether a ball of it comes closer than `gap_nm` to a ball of `one`, [n]."""
+    if not others:
+        return np.zeros(0, bool)
+    points, radii = (np.concatenate([getattr(o, name) for o in others]) for name in ("points_nm", "radii_nm"))
+    apart = np.square(one.points_nm[:, None] - points[None]).sum(-1)
+    near = (apart < np.square(one.radii_nm[:, None] + radii[None] + gap_nm)).any(0)
+    starts = np.cumsum([0, *(len(o.points_nm) for o in others[:-1])])
+    return np.logical_or.reduceat(near, starts)
 
 
 def _links_near(
-    tube: Tube, inner: Box, voxel_size_nm: Float3, margin_nm: float
-) -> Iterator[tuple[npt.NDArray[np.int64], Box, tuple[slice, slice, slice]]]:
-    """Yields the links that come near `inner`, with the voxels near them as a box and as an index."""
-    for link in tube.links:
-        near = _around(tube.points_nm[link], tube.radii_nm[link], voxel_size_nm, margin_nm).intersect(inner)
-        if near.num_voxels:
-            yield link, near, near.shift([-a for a in inner.start]).slices
+    tube: Tube, box: Box, voxel_size_nm: Float3, margin_nm: float
+) -> tuple[Box, list[tuple[npt.NDArray[np.int64], Slices]]]:
+    """Returns the voxels of `box` near a tube, and each link that comes near with its part of them."""
+    first, last = tube.extents_nm
+    low = np.maximum(np.floor((first - margin_nm) / voxel_size_nm).astype(int), box.start)
+    high = np.minimum(np.ceil((last + margin_nm) / voxel_size_nm).astype(int) + 1, box.stop)
+    near = (low < high).all(1)
+    if not near.any():
+        return Box(box.start, box.start), []
+    links, low, high = tube.links[near], low[near], high[near]
+    inner = Box(int3(low.min(0).tolist(), "low"), int3(high.max(0).tolist(), "high"))
+    ends = zip((low - inner.start).tolist(), (high - inner.start).tolist(), strict=True)
+    cuts = [(slice(z, w), slice(y, v), slice(x, u)) for (z, y, x), (w, v, u) in ends]
+    return inner, list(zip(links, cuts, strict=True))
 
 
 def _link_parts(
-    tube: Tube, link: npt.NDArray[np.int64], box: Box, voxel_size_nm: Float3
+    tube: Tube, link: npt.NDArray[np.int64], axes: Axes, cut: Slices
 ) -> tuple[list[npt.NDArray[np.float32]], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Returns the way from the middle line z y x, the share of the link passed, and the distance to one round cone."""
+    """Returns the way from the link's start z y x, the share of the link passed, and the distance to one round cone."""
     start, stop = tube.points_nm[link]
-    vector = stop - start
+    vector, (first, last) = stop - start, tube.radii_nm[link]
     squared = max(float(vector @ vector), 1e-6)
-    parts = [
-        (axis - origin).astype(np.float32).reshape([-1 if i == n else 1 for i in range(3)])
-        for n, (axis, origin) in enumerate(zip(axes_of(box, voxel_size_nm), start, strict=True))
-    ]
-    share = _dot(parts, vector / squared)
-    np.clip(share, 0, 1, out=share)
-    gone = [part - share * np.float32(v) for part, v in zip(parts, vector, strict=True)]
-    apart = gone[0] * gone[0]
-    apart += gone[1] * gone[1]
-    apart += gone[2] * gone[2]
+    z, y, x = _from(start, axes, cut)
+    passed = _dot((z, y, x), vector / squared)
+    share = np.clip(passed, 0, 1)
+    # The square of the distance from the middle line: |p|^2 + |v|^2 s (s - 2 p.v / |v|^2).
+    passed *= np.float32(-2)
+    passed += share
+    passed *= share
+    passed *= np.float32(squared)
+    passed += z * z + y * y
+    passed += x * x
+    apart = np.sqrt(np.clip(passed, 0, np.inf, out=passed), out=passed)
+    apart -= share * np.float32(last - first)
+    apart -= np.float32(first)
+    return [z, y, x], share, apart
+
+
+def _ball(tube: Tube, axes: Axes, cut: Slices) -> npt.NDArray[np.float32]:
+    """Returns the distance to a tube that is a ball."""
+    z, y, x = _from(tube.points_nm[0], axes, cut)
+    apart = (z * z + y * y) + x * x
     np.sqrt(apart, out=apart)
-    first, last = tube.radii_nm[link]
-    apart -= np.float32(first) + share * np.float32(last - first)
-    return gone, share, apart
+    apart -= np.float32(tube.radii_nm[0])
+    return apart
+
+
+def _from(origin: npt.NDArray[np.float64], axes: Axes, cut: Slices) -> list[npt.NDArray[np.float32]]:
+    """Returns how far voxels are from a place along z, y and x, nm, to be broadcast."""
+    return [
+        np.expand_dims((axis[near] - start).astype(np.float32), [other for other in range(3) if other != n])
+        for n, (axis, near, start) in enumerate(zip(axes, cut, origin.tolist(), strict=True))
+    ]
 
 
 def _dot(parts: Sequence[npt.NDArray[np.float32]], vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     """Returns the product with a vector; spelled out, as a library's sum may depend on the block's shape."""
     z, y, x = (part * np.float32(v) for part, v in zip(parts, vector, strict=True))
-    return z + y + x
+    total = z + y
+    return np.add(total, x, out=total) if total.shape == np.broadcast_shapes(total.shape, x.shape) else total + x
 
 
-def _around(
-    points: npt.NDArray[np.float64], radii: npt.NDArray[np.float64], voxel_size_nm: Float3, margin_nm: float
-) -> Box:
-    reach = radii[:, None] + margin_nm
-    low = np.floor((points - reach).min(0) / voxel_size_nm)
-    high = np.ceil((points + reach).max(0) / voxel_size_nm) + 1
-    return Box(int3(low, "low"), int3(high, "high"))
+def _span(near: npt.ArrayLike) -> slice:
+    """Returns from the first to the last that is near."""
+    places = np.flatnonzero(near)
+    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)

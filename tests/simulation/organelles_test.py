@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from asem_jax.simulation import organelles
-from asem_jax.simulation.placement import populations
+from asem_jax.simulation.populations import populations
 from asem_jax.simulation.tubes import Tube, tube_field
 from asem_jax.volumes.geometry import Box
 from tests.simulation.cells import CELL, mitochondria_only

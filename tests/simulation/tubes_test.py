@@ -65,10 +65,27 @@ def test_overlap_counts_the_gap():
     assert not overlap(one, other, gap_nm=10.0)
 
 
-def test_the_box_holds_the_tube_and_its_margin():
+def test_slices_hold_the_tube_and_its_margin():
+    tube, box = _tube([(50, 50, 50), (50, 50, 90)], [20, 20]), Box((2, 0, 0), (20, 9, 20))
+    assert tube.slices(box, VOXEL, 5.0) == (slice(0, 7), slice(2, 9), slice(2, 13))
+    assert any(cut.start >= cut.stop for cut in tube.slices(Box((30, 0, 0), (40, 9, 9)), VOXEL, 5.0))
+
+
+def test_a_ball_is_what_a_link_without_length_is():
+    box = Box.of_shape((12, 12, 12))
+    ball, link = _tube([(50, 60, 52)] * 2, [25, 25]), _tube([(50, 60, 52), (50, 60, 52 + 1e-6)], [25, 25])
+    assert ball.is_ball and not link.is_ball
+    found = [tube_distance(tube, box, voxel_size_nm=VOXEL, margin_nm=30.0).distance for tube in (ball, link)]
+    np.testing.assert_allclose(*found, atol=1e-3)
+
+
+def test_a_distance_is_cut_to_what_is_near():
     tube = _tube([(50, 50, 50), (50, 50, 90)], [20, 20])
-    assert tube.box(VOXEL, 5.0).contains(Box((3, 3, 3), (8, 8, 12)))
-    assert tube.box((5.0, 10.0, 20.0), 0.0).contains(Box((6, 3, 2), (15, 8, 6)))
+    whole = tube_distance(tube, Box.of_shape((20, 20, 20)), voxel_size_nm=VOXEL, margin_nm=40.0)
+    near = whole.where(whole.distance + 1, 5.0)
+    assert near.box == Box((3, 3, 3), (8, 8, 12))
+    np.testing.assert_array_equal(near.distance, whole.distance[near.slices(whole.box)] + 1)
+    assert whole.where(whole.distance, -100.0).box.num_voxels == 0
 
 
 def test_a_distance_alone_is_that_of_the_field():
