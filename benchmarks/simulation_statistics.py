@@ -1,20 +1,21 @@
-"""Compares grey values of simulated tissue with those of the EPFL volume: histogram, spectra, membranes.
+"""Compares grey values of simulated cells and tissue with those of the EPFL volume: histogram, spectra, membranes.
 
     python -m benchmarks.simulation_statistics --workdir runs/statistics
 
 Simulates a block of each config at the voxel size of the EPFL training volume, found as lucchi_training_raw.tif
-in the folder ASEM_JAX_DATA, and takes a box of the same shape from its middle. Per block: the histogram; the mean power
+in the folder ASEM_JAX_DATA, and takes a box of the same shape from its middle; that of the whole cell lies in its
+cytoplasm. Per block: the histogram; the mean power
 spectrum of lines along z and along y, as shares of the variance; and the mean profile across membranes.
 A membrane is, without labels, the darkest tenth of the local minima along x, ranked by how far they lie below the
 brightest value within 40 nm on either side; its edge contrast is that depth. Writes
-benchmarks/results/simulation_statistics.json and a figure of the curves.
+benchmarks/results/simulation_statistics.json and a figure of the curves, and, into the run folder alone, three planes
+of each volume side by side. The EPFL volume belongs to its authors: --planes, for the docs, leaves it out.
 """
 
 import argparse
 import datetime
 import json
 import os
-import runpy
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,23 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 import tifffile
+from PIL import Image
 
-from asem_jax.simulation import Cell, Microscope, WholeCell, simulate_block
-from asem_jax.simulation.preparation import Preparation
+from asem_jax.simulation import Cell, simulate_block
+from asem_jax.simulation.surfaces import Surface, site
 from asem_jax.volumes.geometry import Box, tiles
+from benchmarks.simulation_baselines import cell_of, settings_of
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results" / "simulation_statistics.json"
-CONFIGS = ("quickstart", "simulate_cf", "simulate_hpf")
+CONFIGS = ("quickstart", "simulate_cell", "simulate_cf", "simulate_hpf")
+SHOWN = ("simulate_cell", "simulate_cf", "simulate_hpf")
 VOXEL_NM = 5.0
 REACH_NM = 40.0
+# Voxels that are shown; of the whole cell, from the nucleus to the space outside. White lines between planes.
+PLANES, LINE = (160, 256, 256), 6
 Grey = npt.NDArray[np.uint8]
 
 
@@ -44,6 +49,7 @@ def main() -> None:
     parser.add_argument("--workdir", required=True, type=Path, help="folder for the figure")
     parser.add_argument("--shape", nargs=3, type=int, default=(64, 192, 192), help="voxels of 5 nm, z y x")
     parser.add_argument("--picture", type=Path, help="another place for the figure: curves alone, no image data")
+    parser.add_argument("--planes", type=Path, help="another place for the planes of the simulated volumes alone")
     options = parser.parse_args()
     shape = tuple(options.shape)
     blocks = {"EPFL": epfl(Path(os.environ["ASEM_JAX_DATA"]) / "lucchi_training_raw.tif", shape)}
@@ -59,6 +65,10 @@ def main() -> None:
     options.workdir.mkdir(parents=True, exist_ok=True)
     for path in filter(None, (options.workdir / "simulation_statistics.png", options.picture)):
         draw(found, path)
+    shown = {name: simulated_planes(name) for name in SHOWN}
+    draw_planes(list(shown.values()), options.planes)
+    real = epfl(Path(os.environ["ASEM_JAX_DATA"]) / "lucchi_training_raw.tif", PLANES)
+    draw_planes([*shown.values(), planes_of(real)], options.workdir / "simulation_planes.png")
     for name, one in found.items():
         print(
             f"{name:<14} mean {one['mean']:6.1f}  deviation {one['deviation']:5.1f}  "
@@ -76,21 +86,61 @@ def epfl(path: Path, shape: tuple[int, ...]) -> Grey:
 
 
 def simulated(name: str, shape: tuple[int, ...]) -> Grey:
-    """Returns a block of the cell that a config describes, at the voxel size compared here."""
-    config = runpy.run_path(str(ROOT / "configs" / f"{name}.py"))["get_config"]()
-    config = config.simulate if "simulate" in config else config
-    cell = Cell(
-        seed=config.seed,
-        voxel_size_nm=(VOXEL_NM,) * 3,
-        microscope=Microscope(**config.microscope),
-        preparation=Preparation(**config.preparation),
-        whole=None if config.whole_cell is None else WholeCell(**config.whole_cell),
-        **config.cell,
-    )
+    """Returns a block of what a config describes, at the voxel size compared here."""
+    settings = settings_of(name)
+    cell = cell_of(settings, settings["seed"], VOXEL_NM)
     raw = np.empty(shape, np.uint8)
-    for tile in tiles(Box.of_shape(shape), (64, 64, 64)):
-        raw[tile.slices] = simulate_block(cell, tile).raw
+    box = place(cell, shape, share=0.5)
+    for tile in tiles(box, (64, 64, 64)):
+        raw[tile.shift([-a for a in box.start]).slices] = simulate_block(cell, tile).raw
     return raw
+
+
+def place(cell: Cell, shape: tuple[int, ...], share: float) -> Box:
+    """Returns the box that is looked at: at the origin of a tissue; in a cell, beside its nucleus along x.
+
+    Args:
+      cell: what is simulated.
+      shape: of the box, voxels.
+      share: where its middle lies between the nuclear envelope, 0, and the plasma membrane, 1.
+    """
+    if cell.whole is None:
+        return Box.of_shape(shape)
+    one = site(cell, (0, 0, 0))
+    inner, outer = (one.centres_nm[s][2] + one.radii_nm[s] for s in (Surface.ENVELOPE, Surface.PLASMA))
+    middle = [*one.centres_nm[Surface.ENVELOPE][:2], inner + share * (outer - inner)]
+    start = np.rint(np.multiply(middle, cell.preparation.shrinkage / VOXEL_NM)).astype(int) - np.array(shape) // 2
+    return Box.of_shape(shape, start.tolist())
+
+
+def simulated_planes(name: str) -> list[Grey]:
+    """Returns the middle planes of a box, across z, y and x, without simulating all of it."""
+    settings = settings_of(name)
+    cell = cell_of(settings, settings["seed"], VOXEL_NM)
+    box = place(cell, PLANES, share=0.5)
+    found = []
+    for axis, middle in enumerate(np.array(PLANES) // 2):
+        shape, start = list(box.shape), list(box.start)
+        shape[axis], start[axis] = 1, start[axis] + int(middle)
+        found.append(simulate_block(cell, Box.of_shape(shape, start)).raw.squeeze(axis))
+    return found
+
+
+def planes_of(raw: Grey) -> list[Grey]:
+    """Returns the middle planes of a block, across z, y and x."""
+    return [np.take(raw, size // 2, axis) for axis, size in enumerate(raw.shape)]
+
+
+def draw_planes(volumes: list[list[Grey]], path: Path | None) -> None:
+    """Draws the planes of each volume in a column of its own, voxel for pixel; None = not at all."""
+    if path is None:
+        return
+    columns = []
+    for planes in volumes:
+        framed = [np.pad(plane, ((0, LINE), (0, LINE)), constant_values=255) for plane in planes]
+        columns.append(np.concatenate(framed))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.concatenate(columns, 1)[:-LINE, :-LINE]).save(path, optimize=True)
 
 
 def statistics(raw: Grey) -> dict[str, Any]:
