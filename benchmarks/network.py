@@ -63,7 +63,7 @@ class Sizes(NamedTuple):
     train: int = 140
     memory: int = 204
     num_maps: int = 32
-    rounds: int = 7
+    rounds: int = 5
     matrix: int = 4096
 
 

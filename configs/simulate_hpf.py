@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
             "shape": (128, 256, 256),
             "voxel_size_nm": (10.0, 10.0, 10.0),
             "seed": 3,
-            "block_shape": (64, 64, 64),
+            "block_shape": (128, 128, 128),
             "chunk_shape": (64, 64, 64),
             "num_threads": 2,
             "organelles": ("mito",),

@@ -74,7 +74,7 @@ def export_model(model: Model, folder: Path | str, *, input_shape: Sequence[int]
     program = _lower(model.card, weights, raw)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PROGRAM).write_bytes(program.serialize())
-    np.savez(folder / WEIGHTS, **{name: np.asarray(array) for name, array in weights.items()})
+    np.savez(folder / WEIGHTS, allow_pickle=False, **{name: np.asarray(array) for name, array in weights.items()})
     (folder / RUN).write_text(RUN_TEXT)
     (folder / README).write_text(_readme(model.card, program))
     (folder / CARD).write_text(json.dumps(_describe(model.card, program), indent=1) + "\n")

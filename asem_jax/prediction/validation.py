@@ -1,8 +1,8 @@
 """A model against labelled regions, with the predictor that users run.
 
 The loss is that of training, balanced over the whole region instead of per crop, so it does not depend on blocks.
-Scores are those at the threshold that suits the organelle best: a balanced loss moves probabilities away from 0.5, and a
-threshold is chosen before a volume is segmented.
+Scores are those at the threshold that suits the organelle best: a balanced loss moves probabilities away from 0.5, and
+a threshold is chosen before a volume is segmented.
 """
 
 from collections.abc import Sequence

@@ -26,7 +26,7 @@ _BARE_NM = 900.0
 _CHUNK_NM = 800.0
 # What decides whether a candidate is tried is computed in another order than what decides whether it survives.
 _ROUNDING = 1e-6
-_CHUNKS, _CROWDS = 2**12, 2**11
+_CHUNKS, _CROWDS = 2**12, 2**8
 
 Places = npt.NDArray[np.float64]
 
@@ -107,7 +107,8 @@ class Crowd:
     def near(self, low_nm: Places, high_nm: Places) -> "Crowd":
         """Returns those that may touch the box low..high."""
         reaches = self.reaches_nm[:, None]
-        return self.where(((self.centres_nm + reaches > low_nm) & (self.centres_nm - reaches < high_nm)).all(1))
+        touches = (self.centres_nm + reaches > low_nm) & (self.centres_nm - reaches < high_nm)
+        return self.where(np.asarray(touches.all(1)))
 
 
 def crowd_near(cell: Cell, kind: int, low_nm: Places, high_nm: Places) -> Crowd:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from asem_jax.simulation.nodes import Nodes
 from asem_jax.simulation.smoothing import gaussian, smoothed
-from asem_jax.volumes.geometry import Box, Float3, Int3, int3
+from asem_jax.volumes.geometry import Box, Float3, Int3
 
 # Pixels per standard deviation of the Gaussian that gathers charge, at least; and where it is cut off.
 _PIXELS_PER_DEVIATION = 1.5
@@ -28,26 +29,25 @@ class Charging:
       greys: mean grey values between which nothing charges.
       gather_nm: standard deviation of the Gaussian over which surroundings count.
       streak_nm: how far the streak reaches along +x.
-      steps: width of a pixel in voxels of the image, z y x.
+      nodes: the pixels, as voxels of the image.
       pixel_nm: width of a pixel, z y x.
     """
 
     greys: tuple[float, float]
     gather_nm: float
     streak_nm: float
-    steps: Int3
+    nodes: Nodes
     pixel_nm: Float3
 
     @classmethod
     def on(cls, greys: tuple[float, float], gather_nm: float, streak_nm: float, voxel_size_nm: Float3) -> "Charging":
         """Returns the charging of an image with these voxels."""
-        steps = [max(1, int(gather_nm / _PIXELS_PER_DEVIATION / size)) for size in voxel_size_nm]
-        z, y, x = (step * size for step, size in zip(steps, voxel_size_nm, strict=True))
-        return cls(greys, gather_nm, streak_nm, int3(steps, "steps"), (z, y, x))
+        nodes = Nodes.within(gather_nm / _PIXELS_PER_DEVIATION, voxel_size_nm)
+        return cls(greys, gather_nm, streak_nm, nodes, nodes.apart_nm(voxel_size_nm))
 
     def pixels(self, box: Box) -> Box:
         """Returns the pixels on which the charge in a box of image voxels depends; pixel 0 is at 0 nm, too."""
-        near = self._around(box).grow(self._radius)
+        near = self.nodes.around(box).grow(self._radius)
         z, y, x = near.start
         return Box((z, y, x - self._length), near.stop)
 
@@ -66,11 +66,7 @@ class Charging:
 
     def read(self, change: Grey, box: Box, part: Box) -> Grey:
         """Returns `change` at the voxels of a part of a box, by linear interpolation between the pixels."""
-        first = self._around(box).start
-        for axis in range(3):
-            voxels = np.arange(part.start[axis], part.stop[axis])
-            change = _between(change, voxels, self.steps[axis], first[axis], axis)
-        return change
+        return self.nodes.read(change, self.nodes.around(box), part)
 
     @property
     def _radius(self) -> Int3:
@@ -82,12 +78,6 @@ class Charging:
     def _length(self) -> int:
         return int(np.ceil(self.streak_nm / self.pixel_nm[2]))
 
-    def _around(self, box: Box) -> Box:
-        """Returns the pixels between which the voxels of `box` lie."""
-        start = [a // step for a, step in zip(box.start, self.steps, strict=True)]
-        stop = [(b - 1) // step + 2 for b, step in zip(box.stop, self.steps, strict=True)]
-        return Box(int3(start, "start"), int3(stop, "stop"))
-
     def _streaked(self, charge: Grey) -> Grey:
         """Returns what charge adds to its pixel less what streaks from the pixels before take away."""
         length, width = self._length, charge.shape[2] - self._length
@@ -97,14 +87,3 @@ class Charging:
         for behind, weight in enumerate(fading / max(fading.sum(), 1e-9), 1):
             change -= charge[:, :, length - behind : length - behind + width] * np.float32(weight)
         return change
-
-
-def _between(values: Grey, voxels: npt.NDArray[np.int64], step: int, first: int, axis: int) -> Grey:
-    """Returns `values` at voxels along an axis, of which every `step`-th is a pixel; they begin at pixel `first`."""
-    pixels = voxels // step
-    shares = ((voxels - pixels * step) / step).astype(np.float32).reshape([-1 if n == axis else 1 for n in range(3)])
-    below, above = (values.take(pixels - first + one, axis) for one in (0, 1))
-    above -= below
-    above *= shares
-    above += below
-    return above

@@ -60,7 +60,9 @@ def keep_off(cell: Cell, box: Box, tubes: Iterable[Tube], *, wobble: Grey, level
     clear = np.full(box.shape, FAR_NM)
     deepest = float(wobble.min())
     for tube in tubes:
-        part = tube.slices(box, cell.voxel_size_nm, BEND_NM - deepest)
+        part = tube.slices(box, cell.voxel_size_nm, max(BEND_NM, least_nm) - deepest)
+        if any(cut.start >= cut.stop for cut in part):
+            continue
         bends = _bends_within(cell, tube, level[part]) if level is not None else 0.0
         reach = max(least_nm, bends)
         near = tube_distance(tube, box, voxel_size_nm=cell.voxel_size_nm, margin_nm=reach - deepest)
@@ -74,23 +76,31 @@ def keep_off(cell: Cell, box: Box, tubes: Iterable[Tube], *, wobble: Grey, level
     return clear
 
 
-def processes(cell: Cell, level: Grey) -> tuple[Grey, Grey]:
-    """Returns the distance to the nearest plasma membrane in nm, and the tone of the process, grey values.
+def sheet_distance(level: Grey, steep: Grey) -> Grey:
+    """Returns the distance to the nearest plasma membrane in nm; `steep` is the steepness of `level`.
 
     The tissue is cut where a smooth field crosses whole numbers, so processes never cross each other.
-    Both are smaller than `level` by one voxel at both ends.
     """
-    steep = np.clip(steepness(level, cell.voxel_size_nm), 0.15 * _level_slope(cell), np.inf)
-    level = level[_INNER]
     sheet = np.rint(level)
     np.subtract(level, sheet, out=sheet)
     np.abs(sheet, out=sheet)
     sheet /= steep
+    return sheet
+
+
+def level_steepness(cell: Cell, level: Grey) -> Grey:
+    """Returns the slope of `level` per nm where it is not too flat for a distance, smaller by a voxel at both ends."""
+    steep = steepness(level, cell.voxel_size_nm)
+    return np.clip(steep, 0.15 * _level_slope(cell), np.inf, out=steep)
+
+
+def process_tone(cell: Cell, level: Grey) -> Grey:
+    """Returns the tone of the process in each voxel, grey values."""
     first, last = math.floor(level.min()), math.floor(level.max())
     tones = np.array([_tone(cell, number) for number in range(first, last + 1)], np.float32)
     if first == last:
-        return sheet, np.full(level.shape, tones[0])
-    return sheet, tones[(np.floor(level) - np.float32(first)).astype(np.intp)]
+        return np.full(level.shape, tones[0])
+    return tones[(np.floor(level) - np.float32(first)).astype(np.intp)]
 
 
 def reticulum_shape(cell: Cell, axes: Axes, ruffled: Grey | None) -> Grey:

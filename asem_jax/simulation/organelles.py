@@ -152,7 +152,11 @@ def mitochondrion_grey(cell: Cell, field: TubeDistance, grain: Grey, edge_nm: fl
     inner = -thick * (1 + GAP_MEMBRANES + INNER_MEMBRANES / 2)
     matrix = _between(cell.matrix_grey, field.tube.traits[0] ** 0.7)
     grey = np.float32(matrix) + grain * np.float32(cell.texture_grey)
-    grey = _cristae(cell, field, grey, edge_nm, wall_nm=inner)
+    # No crista reaches farther out than the middle of the inner membrane.
+    deep = field.where(field.distance, inner + edge_nm)
+    if deep.box.num_voxels:
+        part = deep.slices(field.box)
+        grey[part] = _cristae(cell, deep, grey[part], edge_nm, wall_nm=inner)
     gap = coverage(-field.distance + np.float32(inner), edge_nm)
     lumen = max(matrix + 15, 0.5 * (matrix + cell.cytosol_grey) + 10)
     grey = _mix(grey, lumen, gap)
@@ -192,8 +196,8 @@ def vesicle_grey(cell: Cell, field: TubeDistance, grain: Grey, edge_nm: float) -
 def _cristae(cell: Cell, field: TubeDistance, grey: Grey, edge_nm: float, *, wall_nm: float) -> Grey:
     """Returns `grey` with lamellae: pairs of membranes around a bright lumen, bent, and with ends."""
     axes = axes_of(field.box, cell.voxel_size_nm)
-    # No surface is farther from its tube than this.
-    margin = LARGEST * (cell.wobble_nm + cell.preparation.ruffle_nm) + edge_nm
+    # No surface is farther from its tube than the first; lamellae are deeper.
+    margin = LARGEST * (cell.wobble_nm + cell.preparation.ruffle_nm) + wall_nm + edge_nm
     along = tube_field(field.tube, field.box, voxel_size_nm=cell.voxel_size_nm, margin_nm=margin)
     spacing = _between(cell.cristae_spacing_nm, field.tube.traits[1])
     tilt = 0.5 * np.pi * float(field.tube.traits[2])

@@ -16,39 +16,23 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from asem_jax.simulation import interior, microscope, preparation, surfaces
-from asem_jax.simulation.canvas import Canvas, cytosol_grain
+from asem_jax.simulation import interior, microscope, preparation, surfaces, tissue
+from asem_jax.simulation.canvas import Canvas
 from asem_jax.simulation.cell import Cell, WholeCell
-from asem_jax.simulation.membranes import (
-    BEND_NM,
-    clearance_needed,
-    keep_off,
-    process_level,
-    processes,
-    reticulum,
-    reticulum_shape,
-)
-from asem_jax.simulation.microscope import axes_of
+from asem_jax.simulation.membranes import BEND_NM
 from asem_jax.simulation.nucleus import pore_spread
 from asem_jax.simulation.objects import Lattice, Numbering, ObjectKey, table_of
-from asem_jax.simulation.organelles import Grey, band, coverage, mix
+from asem_jax.simulation.organelles import Grey, coverage
 from asem_jax.simulation.pits import caveola_spread, pit_spread
 from asem_jax.simulation.placement import tubes_near
 from asem_jax.simulation.populations import populations
-from asem_jax.simulation.texture import LARGEST, Axes, Stream, smooth_field
+from asem_jax.simulation.texture import LARGEST
 from asem_jax.simulation.tubes import Tube, tube_distance
 from asem_jax.volumes.geometry import Box, tiles
 
-_WOBBLE_NM = 110.0
-# Slopes are differences between neighbours, and are taken twice.
-_SLOPE_HALO = 2
-# The reticulum of a tissue is one object: where its parts meet is not known.
-_RETICULUM = ObjectKey("er", (0, 0, 0), 0)
 # A whole cell has one of these.
 ONE_PER_CELL = ("nucleus", "nuclear_envelope", "er")
 
-_RIM = (slice(1, -1),) * 3
-_INNER = (slice(_SLOPE_HALO, -_SLOPE_HALO),) * 3
 # A block is painted in bricks of no more than this along each axis.
 _BRICK = 80
 
@@ -95,7 +79,7 @@ def lattices(cell: Cell) -> dict[str, Lattice]:
     """Returns where the objects of each organelle of `cell` are drawn: what a `Numbering` needs."""
     found = {population.organelle: population.lattice for population in populations(cell)}
     if cell.whole is None:
-        return found | {_RETICULUM.organelle: Lattice(float("inf"), 0.0, 1)}
+        return found | {tissue.RETICULUM.organelle: Lattice(float("inf"), 0.0, 1)}
     cubes, spreads = surfaces.site_lattice(cell.whole), patch_spreads(cell.whole)
     found |= dict.fromkeys(ONE_PER_CELL, cubes)
     return found | {name: surfaces.patch_lattice(cell.whole, spread) for name, spread in spreads.items()}
@@ -156,51 +140,35 @@ def _paint(cell: Cell, box: Box) -> _Painting:
     margin = (BEND_NM if cell.whole is None else interior.SEEN_NM) + _most_wobble_nm(cell)
     kinds = [list(tubes_near(cell, kind, box, margin)) for kind in range(len(populations(cell)))]
     view = None if cell.whole is None else interior.survey(cell, box, [tube for tubes in kinds for tube in tubes])
-    for brick in _bricks(box):
-        canvas = Canvas.over(cell, brick, keys)
-        near = [_nearest(tubes, canvas, margin) for tubes in kinds]
-        if view is None:
-            _paint_tissue(canvas, near)
-        else:
-            _paint_cells(canvas, near, view.around(canvas.axes, canvas.edge_nm))
-        part = brick.shift([-a for a in box.start]).slices
-        grey[part] = preparation.faded(
-            cell.preparation, canvas.grey, cell.cytosol_grey, seed=cell.seed, axes=canvas.axes
-        )
-        objects[part] = canvas.objects
+    for part in _parts(box, [_BRICK * step for step in tissue.nodes(cell).steps]):
+        seen = tissue.survey(cell, part, kinds) if view is None else None
+        for brick in _parts(part, (_BRICK,) * 3):
+            canvas = Canvas.over(cell, brick, keys)
+            near = [_nearest(tubes, canvas, margin) for tubes in kinds]
+            if seen is not None:
+                tissue.paint(canvas, seen)
+                _paint_tubes(canvas, near, seen.wobble_over(canvas))
+            elif view is not None:
+                _paint_cells(canvas, near, view.around(canvas.axes, canvas.edge_nm))
+            here = brick.shift([-a for a in box.start]).slices
+            grey[here] = preparation.faded(
+                cell.preparation, canvas.grey, cell.cytosol_grey, seed=cell.seed, axes=canvas.axes
+            )
+            objects[here] = canvas.objects
     return _Painting(grey, objects, tuple(keys))
 
 
-def _bricks(box: Box) -> Iterator[Box]:
-    """Yields the parts of a block that are painted one after the other, of about the same size."""
-    return tiles(box, [-(-n // -(-n // _BRICK)) for n in box.shape])
+def _parts(box: Box, most: Sequence[int]) -> Iterator[Box]:
+    """Yields the parts of a box, no larger than `most` and of about the same size."""
+    return tiles(box, [-(-n // -(-n // side)) for n, side in zip(box.shape, most, strict=True)])
 
 
 def _paint_cells(canvas: Canvas, kinds: Sequence[Sequence[Tube]], view: interior.Interior) -> None:
     """Paints whole cells and what is between them."""
-    wobble, _ = _wobble(canvas.cell, canvas.axes)
+    wobble, _ = tissue.wobble(canvas.cell, canvas.axes)
     interior.paint_inside(canvas, view)
     _paint_tubes(canvas, kinds, wobble)
     interior.paint_outside(canvas, view)
-
-
-def _paint_tissue(canvas: Canvas, kinds: Sequence[Sequence[Tube]]) -> None:
-    """Paints tissue: cytosol, reticulum, plasma membranes and tubes."""
-    outer = canvas.box.grow(_SLOPE_HALO)
-    wobble, ruffled = _wobble(canvas.cell, axes_of(outer, canvas.cell.voxel_size_nm))
-    plasma, tone, inside = _membranes(canvas.cell, outer, kinds, wobble, ruffled)
-    _paint_surroundings(canvas, plasma, tone, inside)
-    _paint_tubes(canvas, kinds, wobble[_INNER])
-
-
-def _wobble(cell: Cell, axes: Axes) -> tuple[Grey, Grey | None]:
-    """Returns how far surfaces lie from where they would be, nm, in all and by ruffles alone."""
-    wobble = smooth_field(cell.seed, Stream.WOBBLE, (_WOBBLE_NM,) * 3, axes)
-    wobble *= np.float32(cell.wobble_nm)
-    ruffled = preparation.ruffles(cell.preparation, cell.seed, axes)
-    if ruffled is not None:
-        wobble += ruffled
-    return wobble, ruffled
 
 
 def _most_wobble_nm(cell: Cell) -> float:
@@ -236,52 +204,3 @@ def _paint_tubes(canvas: Canvas, kinds: Sequence[Sequence[Tube]], wobble: Grey) 
             change *= share
             grey += change
             canvas.objects[part][field.distance <= 0] = canvas.add(population.key(tube))
-
-
-def _membranes(
-    cell: Cell, box: Box, kinds: Sequence[Sequence[Tube]], wobble: Grey, ruffled: Grey | None
-) -> tuple[Grey | None, Grey | None, Grey | None]:
-    """Returns distance to the plasma membrane, tone, and distance to the reticulum, over `box` without its rim."""
-    axes = axes_of(box, cell.voxel_size_nm)
-    level = process_level(cell, axes, ruffled) if cell.process_nm else None
-    shape = reticulum_shape(cell, axes, ruffled) if cell.er_nm else None
-    plasma = tone = inside = None
-    if level is None and shape is None:
-        return None, None, None
-    tubes = [tube for tubes in reversed(kinds) for tube in tubes]
-    least = 0.0 if shape is None else clearance_needed(shape)
-    clear = keep_off(cell, box, tubes, wobble=wobble, level=level, least_nm=least)
-    if level is not None:
-        plasma, tone = processes(cell, level)
-        plasma -= np.float32(cell.preparation.extracellular_nm / 2)
-    if shape is not None:
-        inside = reticulum(cell, shape[_RIM], clear[_RIM], plasma)
-    return (None if plasma is None else plasma[_RIM]), (None if tone is None else tone[_RIM]), inside
-
-
-def _paint_surroundings(canvas: Canvas, plasma: Grey | None, tone: Grey | None, inside: Grey | None) -> None:
-    """Paints everything that is no tube; see `_membranes`."""
-    cell, edge = canvas.cell, canvas.edge_nm
-    grey = cytosol_grain(cell, canvas.axes, canvas.grain)
-    grey += np.float32(cell.cytosol_grey)
-    if tone is not None:
-        grey += tone
-    grey = preparation.cytosol(cell.preparation, grey, canvas.grain, seed=cell.seed, axes=canvas.axes)
-    if inside is not None and float(inside.min()) < cell.membrane_nm + edge:
-        lumen = canvas.grain * np.float32(0.7 * cell.texture_grey)
-        lumen += np.float32(cell.cytosol_grey - 5)
-        mix(grey, lumen, coverage(inside, edge))
-        mix(grey, cell.membrane_grey + 10, band(inside, -cell.membrane_nm / 2, 0.9 * cell.membrane_nm, edge))
-        canvas.objects[inside <= 0] = canvas.add(_RETICULUM)
-    if plasma is not None:
-        _divide(cell, grey, plasma, edge)
-    canvas.grey[...] = grey
-
-
-def _divide(cell: Cell, grey: Grey, plasma: Grey, edge_nm: float) -> None:
-    """Paints plasma membranes, in place: one dark sheet where they touch, else two and the space between."""
-    if not cell.preparation.extracellular_nm:
-        mix(grey, cell.membrane_grey, band(plasma, 0.0, 1.3 * cell.membrane_nm, edge_nm))
-        return
-    mix(grey, cell.preparation.extracellular_grey, coverage(plasma, edge_nm))
-    mix(grey, cell.membrane_grey, band(plasma, cell.membrane_nm / 2, cell.membrane_nm, edge_nm))

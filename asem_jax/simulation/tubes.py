@@ -18,6 +18,9 @@ from asem_jax.volumes.geometry import Box, Float3, Int3, float3, int3
 
 # Stands for a distance that was not looked at.
 FAR_NM = np.float32(1e6)
+_ALL = (slice(None),) * 3
+# Shapes of what lies along z, y and x.
+_ALONG = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,12 +102,19 @@ class Tube:
 
     def slices(self, box: Box, voxel_size_nm: Float3, margin_nm: float) -> Slices:
         """Returns where in an array over `box` all points up to `margin_nm` away from the tube are."""
-        low, high = (self.low_nm - margin_nm).tolist(), (self.high_nm + margin_nm).tolist()
+        low, high = self._corners
         z, y, x = (
-            slice(max(math.floor(a / size) - start, 0), max(min(math.ceil(b / size) + 1, stop) - start, 0))
+            slice(
+                max(math.floor((a - margin_nm) / size) - start, 0),
+                max(min(math.ceil((b + margin_nm) / size) + 1, stop) - start, 0),
+            )
             for a, b, size, start, stop in zip(low, high, voxel_size_nm, box.start, box.stop, strict=True)
         )
         return z, y, x
+
+    @cached_property
+    def _corners(self) -> tuple[list[float], list[float]]:
+        return self.low_nm.tolist(), self.high_nm.tolist()
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,12 +186,16 @@ def tube_field(tube: Tube, box: Box, *, voxel_size_nm: Float3, margin_nm: float)
 
 def tube_distance(tube: Tube, box: Box, *, voxel_size_nm: Float3, margin_nm: float) -> TubeDistance:
     """Returns the distance alone, in half the time; the arguments are those of `tube_field`."""
+    near = tube.slices(box, voxel_size_nm, margin_nm)
+    if any(cut.start >= cut.stop for cut in near):
+        return TubeDistance(tube, Box(box.start, box.start), np.empty((0, 0, 0), np.float32))
+    if tube.is_ball:
+        return _ball_distance(tube, _part(box, near), voxel_size_nm)
     inner, links = _links_near(tube, box, voxel_size_nm, margin_nm)
     distance = np.full(inner.shape, FAR_NM)
     axes = axes_of(inner, voxel_size_nm)
     for link, cut in links:
-        apart = _ball(tube, axes, cut) if tube.is_ball else _link_parts(tube, link, axes, cut)[2]
-        np.minimum(distance[cut], apart, out=distance[cut])
+        np.minimum(distance[cut], _link_parts(tube, link, axes, cut)[2], out=distance[cut])
     return TubeDistance(tube, inner, distance)
 
 
@@ -262,20 +276,26 @@ def _link_parts(
     return [z, y, x], share, apart
 
 
-def _ball(tube: Tube, axes: Axes, cut: Slices) -> npt.NDArray[np.float32]:
-    """Returns the distance to a tube that is a ball."""
-    z, y, x = _from(tube.points_nm[0], axes, cut)
+def _ball_distance(tube: Tube, box: Box, voxel_size_nm: Float3) -> TubeDistance:
+    """Returns the distance to a tube that is a ball, at all voxels of `box`."""
+    z, y, x = _from(tube.points_nm[0], axes_of(box, voxel_size_nm), _ALL)
     apart = (z * z + y * y) + x * x
     np.sqrt(apart, out=apart)
     apart -= np.float32(tube.radii_nm[0])
-    return apart
+    return TubeDistance(tube, box, apart)
+
+
+def _part(box: Box, cuts: Slices) -> Box:
+    """Returns the voxels of `box` that `cuts` are of an array over it."""
+    (z, y, x), (a, b, c) = cuts, box.start
+    return Box((z.start + a, y.start + b, x.start + c), (z.stop + a, y.stop + b, x.stop + c))
 
 
 def _from(origin: npt.NDArray[np.float64], axes: Axes, cut: Slices) -> list[npt.NDArray[np.float32]]:
     """Returns how far voxels are from a place along z, y and x, nm, to be broadcast."""
     return [
-        np.expand_dims((axis[near] - start).astype(np.float32), [other for other in range(3) if other != n])
-        for n, (axis, near, start) in enumerate(zip(axes, cut, origin.tolist(), strict=True))
+        (axis[near] - start).astype(np.float32).reshape(shape)
+        for shape, axis, near, start in zip(_ALONG, axes, cut, origin.tolist(), strict=True)
     ]
 
 

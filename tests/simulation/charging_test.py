@@ -18,13 +18,13 @@ def _change(box):
 
 
 def test_pixels_are_as_wide_as_charge_is_smooth():
-    assert CHARGING.steps == (1, 4, 2) and CHARGING.pixel_nm == (40.0, 20.0, 16.0)
-    assert Charging.on((100.0, 150.0), 0.0, 0.0, (5.0,) * 3).steps == (1, 1, 1)
+    assert CHARGING.nodes.steps == (1, 4, 2) and CHARGING.pixel_nm == (40.0, 20.0, 16.0)
+    assert Charging.on((100.0, 150.0), 0.0, 0.0, (5.0,) * 3).nodes.steps == (1, 1, 1)
 
 
 def test_streaks_need_pixels_on_the_side_that_they_come_from():
-    # Pixels -2 to 5 and 2 to 17 lie around the voxels; 60 nm are 3 and 4 pixels, 200 nm are 13.
-    assert CHARGING.pixels(BOX) == Box((-3, -5, 2 - 4 - 13), (5, 9, 22))
+    # Pixels -2 to 5 and 2 to 16 lie around the voxels; 60 nm are 3 and 4 pixels, 200 nm are 13.
+    assert CHARGING.pixels(BOX) == Box((-3, -5, 2 - 4 - 13), (4, 9, 21))
 
 
 def test_a_voxel_does_not_depend_on_the_box():

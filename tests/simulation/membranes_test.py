@@ -19,7 +19,8 @@ def _plasma(tubes, least_nm=membranes.BEND_NM):
     """Returns the distance to plasma membranes bent around tubes, the tone, and the distance to the tubes."""
     level = membranes.process_level(CELL, AXES, None)
     clear = membranes.keep_off(CELL, BOX, tubes, wobble=STILL, level=level, least_nm=least_nm)
-    return *membranes.processes(CELL, level), clear
+    distance = membranes.sheet_distance(level[INNER], membranes.level_steepness(CELL, level))
+    return distance, membranes.process_tone(CELL, level[INNER]), clear
 
 
 def test_steepness_of_a_ramp_is_per_nm():

@@ -3,14 +3,19 @@
 from dataclasses import replace
 from itertools import combinations, product
 
+import numpy as np
 import pytest
 
+from asem_jax.simulation import placement
+from asem_jax.simulation.candidates import Candidate, crowd_near
 from asem_jax.simulation.placement import survivors, tubes_near
 from asem_jax.simulation.populations import populations
-from asem_jax.simulation.tubes import overlap
+from asem_jax.simulation.tubes import overlaps
 from asem_jax.volumes.geometry import Box, tiles
 from tests.simulation.cells import CELL, mitochondria_only
 
+# The cube within 500 nm of the origin.
+MIDDLE = Box((-50, -50, -50), (51, 51, 51))
 BOX = Box.of_shape((80, 80, 80))
 
 
@@ -23,7 +28,7 @@ def test_no_two_tubes_overlap():
     assert len({kind for kind, _ in tubes}) == 3
     for (_, one), (kind, other) in combinations(tubes, 2):
         # Later kinds come later in the list, and keep their own gap.
-        assert not overlap(one, other, populations(CELL)[kind].gap_nm)
+        assert not overlaps(one, [other], populations(CELL)[kind].gap_nm).any()
 
 
 def test_a_tube_is_found_from_every_box_that_it_touches():
@@ -37,9 +42,9 @@ def test_a_tube_is_found_from_every_box_that_it_touches():
 
 def test_who_survives_does_not_depend_on_who_is_asked_first():
     indices = list(product(range(-1, 1), repeat=3))
-    survivors.cache_clear()
+    placement._survives.cache_clear()
     forwards = {index: survivors(CELL, 0, index) for index in indices}
-    survivors.cache_clear()
+    placement._survives.cache_clear()
     backwards = {index: survivors(CELL, 0, index) for index in reversed(indices)}
     centres = [{i: [tube.centre for tube in found] for i, found in one.items()} for one in (forwards, backwards)]
     assert centres[0] == centres[1] and any(centres[0].values())
@@ -60,3 +65,21 @@ def test_a_later_kind_gives_way():
     among = replace(CELL, bodies_per_um3=60.0)
     centres = [sorted(tube.centre for tube in tubes_near(cell, 0, BOX, 0.0)) for cell in (alone, among)]
     assert centres[0] == centres[1]
+
+
+def test_they_survive_who_overlap_no_survivor_with_precedence():
+    # As if all were placed one after the other: kind after kind, each kind in its order.
+    low, high = np.full(3, -2500.0), np.full(3, 2500.0)
+    placed: list[tuple[int, Candidate]] = []
+    for kind, population in enumerate(populations(CELL)):
+        for one in sorted(crowd_near(CELL, kind, low, high).members, key=lambda one: one.order):
+            if not overlaps(one.tube, [other.tube for _, other in placed], population.gap_nm).any():
+                placed.append((kind, one))
+    middle = [(kind, one.index, one.rank) for kind, one in placed if max(map(abs, one.centre)) < 500]
+    found = [
+        (kind, one.index, one.rank)
+        for kind in range(3)
+        for one in tubes_near(CELL, kind, MIDDLE, 0.0)
+        if max(map(abs, one.centre)) < 500
+    ]
+    assert sorted(found) == sorted(middle) and len({kind for kind, *_ in found}) == 3
