@@ -1,6 +1,6 @@
 """Times the simulator on one core over a slab of many blocks, and its memory for the slab and for its first block.
 
-python -m benchmarks.simulation [--configs configs/simulate_cf.py ...] [--voxel 5] [--block 128] [--blocks 1 4 4]
+    python -m benchmarks.simulation [--configs configs/simulate_cf.py ...] [--voxel 5] [--block 128] [--blocks 1 4 4]
 
 Each slab is made block by block in a process of its own, and nothing is kept. Time is that of the processor, so a
 busy machine matters less; it still matters, as memory and, often, cores are shared. The first block costs more than

@@ -1,0 +1,51 @@
+"""A network of one preparation on tissue of the other: trained on CF-like tissue, scored on HPF-like tissue.
+
+Predicts the volume of configs/simulate_hpf.py with the model of configs/train_cf.py and scores the box that
+train_cf.py scores, of the same tissue. The threshold is the best one for the other part of this HPF-like volume, so
+what is lost is not a matter of the threshold.
+
+Data:     runs/simulate_hpf, made by configs/simulate_hpf.py, or the run folder named by data_dir.
+Command:  bash launch/local.sh --config configs/predict_hpf.py --workdir runs/predict_hpf
+"""
+
+from ml_collections import ConfigDict
+
+CELL = "{data_dir}/hpf.zarr"
+PREDICTION = "{workdir}/prediction.zarr/mito"
+
+
+def get_config() -> ConfigDict:
+    """Returns the config; boxes are voxels of 10 nm, z y x."""
+    labels = f"{CELL}/labels/mito"
+    exclusion_zone = {"exclude_inwards": 4, "exclude_outwards": 4}  # voxels
+    return ConfigDict(
+        {
+            "stages": ("predict", "postprocess", "evaluate"),
+            "data_dir": "runs/simulate_hpf",
+            "predict": {
+                "model": "runs/train_cf",
+                "volumes": {"hpf": {"raw": f"{CELL}/raw", "target": PREDICTION, "start": None, "stop": None}},
+                "write_shape": None,
+            },
+            "postprocess": {
+                "probability": f"{PREDICTION}/probability",
+                "target": f"{PREDICTION}/thresholded",
+                "voxel_size_nm": None,
+                "threshold": None,
+                "threshold_regions": {"other": {"labels": labels, "start": (0, 0, 0), "stop": (128, 160, 256)}},
+                "chunk_shape": (64, 64, 64),
+                "shard_shape": None,
+                "zarr_format": 2,
+                "num_threads": 2,
+                **exclusion_zone,
+            },
+            "evaluate": {
+                "segmentation": f"{PREDICTION}/thresholded/segmentation",
+                "raw": f"{CELL}/raw",
+                "regions": {"held_out": {"labels": labels, "start": (0, 192, 0), "stop": (128, 256, 256)}},
+                "baseline_sigmas": (0.0, 1.0, 2.0, 3.0, 4.0, 6.0),
+                "block_shape": (128, 128, 128),
+                **exclusion_zone,
+            },
+        }
+    )

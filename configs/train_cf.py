@@ -1,0 +1,101 @@
+"""Mitochondria of simulated chemically fixed tissue: training, prediction and score.
+
+Trains on y 0-159 of the volume of configs/simulate_cf.py, which also sets the threshold, chooses the checkpoint on
+y 160-191 and scores on y 192-255. The network fits two CPU cores and has the shape of that in
+configs/train_lucchi_mito.py, which can begin with its parameters (docs/simulation.md).
+
+Data:     runs/simulate_cf, made by configs/simulate_cf.py, or the run folder named by data_dir.
+Command:  bash launch/local.sh --config configs/train_cf.py --workdir runs/train_cf
+"""
+
+import math
+
+from ml_collections import ConfigDict
+
+CELL = "{data_dir}/cf.zarr"
+PREDICTION = "{workdir}/prediction.zarr/mito"
+
+
+def get_config() -> ConfigDict:
+    """Returns the config; lengths are nm, boxes are voxels of 10 nm, z y x."""
+    labels = f"{CELL}/labels/mito"
+    exclusion_zone = {"exclude_inwards": 4, "exclude_outwards": 4}  # voxels
+    return ConfigDict(
+        {
+            "stages": ("train", "predict", "postprocess", "evaluate"),
+            "data_dir": "runs/simulate_cf",
+            "train": train() | exclusion_zone,
+            "predict": {
+                "model": "{workdir}",
+                "volumes": {"cf": {"raw": f"{CELL}/raw", "target": PREDICTION, "start": None, "stop": None}},
+                "write_shape": None,
+            },
+            "postprocess": {
+                "probability": f"{PREDICTION}/probability",
+                "target": f"{PREDICTION}/thresholded",
+                "voxel_size_nm": None,
+                "threshold": None,
+                "threshold_regions": {"training": {"labels": labels, "start": (0, 0, 0), "stop": (128, 160, 256)}},
+                "chunk_shape": (64, 64, 64),
+                "shard_shape": None,
+                "zarr_format": 2,
+                "num_threads": 2,
+                **exclusion_zone,
+            },
+            "evaluate": {
+                "segmentation": f"{PREDICTION}/thresholded/segmentation",
+                "raw": f"{CELL}/raw",
+                "regions": {"held_out": {"labels": labels, "start": (0, 192, 0), "stop": (128, 256, 256)}},
+                "baseline_sigmas": (0.0, 1.0, 2.0, 3.0, 4.0, 6.0),
+                "block_shape": (128, 128, 128),
+                **exclusion_zone,
+            },
+        }
+    )
+
+
+def train() -> dict[str, object]:
+    """Returns a training like that of the quickstart, with more and smaller steps: this tissue is harder."""
+    volumes = {"raw": f"{CELL}/raw", "labels": {"mito": f"{CELL}/labels/mito"}, "mask": None}
+    return {
+        "seed": 0,
+        "organelles": ("mito",),
+        "voxel_size_nm": (10.0, 10.0, 10.0),
+        "polarity": "membranes dark, cytosol bright",
+        "regions": {"training": {**volumes, "start": (0, 0, 0), "stop": (128, 160, 256)}},
+        "validation_regions": {"strip": {**volumes, "start": (0, 160, 0), "stop": (128, 192, 256)}},
+        "network": {
+            "num_maps": 12,
+            "map_growth": 2,
+            "pool_factors": ((2, 2, 2), (2, 2, 2)),
+            "kernel_sizes": (3, 3, 3),
+            "padding": "valid",
+            "upsampling": "repeat",
+            "head_kernel_size": (3, 3, 3),
+            "rematerialize": False,
+        },
+        "kernel_gain": math.sqrt(6),
+        "compute_dtype": "float32",
+        "input_shape": (84, 84, 84),
+        "batch_size": 1,
+        "num_train_steps": 1000,
+        "learning_rate": 5e-4,
+        "final_learning_rate": 1e-5,
+        "weight_decay": 3e-5,
+        "max_gradient_norm": 0.5,
+        "min_class_fraction": 0.1,
+        "max_class_fraction": 0.9,
+        "class_weights": (1.0, 0.4),
+        "min_foreground": 0.05,
+        "reject_probability": 0.9,
+        "mirror_axes": (0, 1, 2),
+        "intensity_scale": 0.15,
+        "intensity_shift": 0.15,
+        "batches_ahead": 4,
+        "reader_threads": 1,
+        "log_every": 25,
+        "checkpoint_every": 100,
+        "validate_every": 200,
+        "init_from": None,
+        "init_optimizer": False,
+    }
