@@ -1,7 +1,8 @@
 """A chemically fixed (CF-like) piece of simulated tissue: shrunken, washed out in places, ruffled, strongly stained.
 
 The same tissue (seed) as in configs/simulate_hpf.py, prepared in the other way: a network trained on one can be tried
-on the other. 128 x 256 x 256 voxels of 10 nm with labels. The numbers were set by eye and by docs/simulation.md.
+on the other. 128 x 256 x 256 voxels of 10 nm with labels. The numbers were set by eye and by
+the statistics in docs/simulation.md.
 
 Command:  bash launch/local.sh --config configs/simulate_cf.py --workdir runs/simulate_cf
 """
