@@ -106,7 +106,7 @@ def check_targets(config: ConfigDict, workdir: Path) -> None:
     for stage in stages(config):
         for key, value in _leaves(section(config, stage, workdir).to_dict(), stage):
             is_target = any(fnmatchcase(key, pattern) for pattern in VOLUME_TARGETS)
-            if is_target and not any(part.endswith(".zarr") for part in Path(value).parts):
+            if is_target and not any(part.endswith(".zarr") for part in Path(str(value)).parts):
                 found.append(f'{key}="{value}"')
     if found:
         raise ValueError(f'{", ".join(found)} names no container; one folder must end in .zarr: "cell.zarr/raw".')

@@ -33,7 +33,6 @@ def run(config: ConfigDict, workdir: Path) -> None:
     """
     published = _published(config.source)
     address = _address(config.source, published)
-    check_address(address)
     facts = _facts(config, published)
     settings = json.loads(json.dumps({key: value for key, value in config.items() if key != "downloads"}))
     with Checkpoints(config.target) as checkpoints:
@@ -78,6 +77,7 @@ def _facts(config: ConfigDict, published: PublishedModel | None) -> Facts:
     if published is None:
         missing = [key for key in ("organelles", "voxel_size_nm") if config[key] is None]
         if missing:
+            check_address(config.source)
             raise ValueError(
                 f"source={config.source} is in no catalogue, and its file does not say {' and '.join(missing)}; "
                 "give them, as they were in its training."
