@@ -16,36 +16,23 @@ import multiprocessing
 import os
 import platform
 import resource
-import runpy
 import time
 from pathlib import Path
 
 import numpy as np
 
-from asem_jax.simulation import Cell, Microscope, Preparation, WholeCell, simulate_block
+from asem_jax.simulation import simulate_block
 from asem_jax.volumes.geometry import Box, tiles
+from benchmarks.simulation_baselines import cell_of, settings_of
 
 RESULTS = Path(__file__).parent / "results" / "simulation.json"
 CONFIGS = ("configs/simulate_cf.py", "configs/simulate_hpf.py", "configs/simulate_cell.py")
 
 
-def cell_of(path: str, voxel_nm: float) -> Cell:
-    """Returns the cell that a config describes, at a voxel size."""
-    config = runpy.run_path(path)["get_config"]()
-    config = config if "cell" in config else config.simulate
-    return Cell(
-        seed=config.seed,
-        voxel_size_nm=(voxel_nm,) * 3,
-        microscope=Microscope(**config.microscope),
-        preparation=Preparation(**config.preparation),
-        whole=None if config.whole_cell is None else WholeCell(**config.whole_cell),
-        **config.cell,
-    )
-
-
 def measure(path: str, voxel_nm: float, block: int, blocks: tuple[int, int, int]) -> dict[str, float | list[float]]:
     """Returns speed and peak memory of a slab of `blocks` blocks along each axis, and of its first block."""
-    cell = cell_of(path, voxel_nm)
+    settings = settings_of(Path(path).stem)
+    cell = cell_of(settings, settings["seed"], voxel_nm)
     centre = 0.0 if cell.whole is None else cell.whole.pitch_nm / 2
     box = Box.of_shape([block * n for n in blocks], (int(centre / voxel_nm),) * 3)
     seconds, peaks = [], []
