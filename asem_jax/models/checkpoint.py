@@ -7,6 +7,7 @@ that nothing here depends on the optimiser.
 """
 
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -28,8 +29,12 @@ class Checkpoints:
     """The checkpoints of one run; close it, or use it as a context manager, so that the last save is finished."""
 
     def __init__(self, workdir: Path | str) -> None:
-        """Opens, or makes, `workdir/checkpoints`."""
+        """Opens, or makes, `workdir/checkpoints`; what a killed run left half written there is removed."""
         managers = ocp.checkpoint_managers
+        # Orbax would remove it in a thread that no one waits for, in the way of whoever opens the folder next.
+        for torn in _folder(workdir).glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
+            if jax.process_index() == 0:
+                shutil.rmtree(torn)
         keep = [managers.LatestN(1), managers.BestN(get_metric_fn=_score, n=1)]
         self._manager = ocp.CheckpointManager(
             _folder(workdir),
@@ -38,7 +43,6 @@ class Checkpoints:
                 best_fn=_score,
                 best_mode="max",
                 preservation_policy=managers.AnyPreservationPolicy(keep),
-                cleanup_tmp_directories=True,
             ),
         )
 

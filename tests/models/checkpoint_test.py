@@ -83,6 +83,7 @@ def test_a_checkpoint_torn_by_a_crash_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / "4.orbax-checkpoint-tmp" / "state").mkdir(parents=True)
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.latest_step == 2
+        assert [entry.name for entry in (tmp_path / "checkpoints").iterdir()] == ["2"]
     save(tmp_path, {4: 0.6})
     assert_equal(load_model(tmp_path).params, state_at(4).params)
 
