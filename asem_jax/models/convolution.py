@@ -18,12 +18,15 @@ Laws that hold (and are tested):
 not.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from asem_jax.models import winograd
-from asem_jax.volumes.geometry import Int3
+from asem_jax.models import phases, winograd
+from asem_jax.models.phases import Window
+from asem_jax.volumes.geometry import Int3, int3
 
 
 def convolve(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
@@ -62,6 +65,42 @@ def convolve_relu(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array
     if _fits(x, kernel):
         return _rectified(x, kernel, bias)
     return jax.nn.relu(_xla(x, kernel) + _per_channel(bias))
+
+
+def convolve_relu_joined(
+    skip: jax.Array, coarse: jax.Array, kernel: jax.Array, bias: jax.Array, factor: Int3
+) -> jax.Array:
+    """Returns `convolve_relu` of [skip, repeated coarse map], joined on the channel axis.
+
+    The coarse map is repeated `factor` times and cropped about its centre to the shape of `skip`. On the CPU that is
+    what its part of the sum is, not what happens: see `phases`.
+
+    Args:
+      skip: `[b, z, y, x, c]`.
+      coarse: `[b, z', y', x', d]`; repeated it is at least as large as `skip`.
+      kernel: `[kz, ky, kx, c + d, c_out]`.
+      bias: `[c_out]`.
+      factor: repetitions, z y x.
+
+    Raises:
+      ValueError: shapes or dtypes do not fit each other.
+    """
+    if not _fits_phases(skip, coarse, kernel, factor):
+        return convolve_relu(join(skip, coarse, factor), kernel, bias)
+    return _joined(skip, coarse, kernel, bias, _window(skip, coarse, factor))
+
+
+def _fits_phases(skip: jax.Array, coarse: jax.Array, kernel: jax.Array, factor: Int3) -> bool:
+    """Says whether the CPU path can do it, and is worth it: with a factor of 1 the phases save nothing."""
+    fits = _fits(skip, kernel) and skip.shape[4] > 1 and coarse.dtype == skip.dtype
+    return fits and all(isinstance(n, int) for n in coarse.shape) and all(f in (2, 3) for f in factor)
+
+
+def _window(skip: jax.Array, coarse: jax.Array, factor: Int3) -> Window:
+    """Returns what of the repeated coarse map the convolution sees."""
+    sizes = list(zip(coarse.shape[1:4], factor, skip.shape[1:4], strict=True))
+    start = int3([(n * f - size) // 2 for n, f, size in sizes], "start")
+    return Window(factor, start, int3([size - 2 for _, _, size in sizes], "shape"))
 
 
 def _check(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> None:
@@ -134,6 +173,51 @@ def _rectified_gradient(kept: _Three, dy: jax.Array) -> _Three:
     return _linear_gradient((x, kernel), jnp.where(y > 0, dy, 0))
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _joined(skip: jax.Array, coarse: jax.Array, kernel: jax.Array, bias: jax.Array, window: Window) -> jax.Array:
+    channels = skip.shape[4]
+
+    def cpu(skip: jax.Array, coarse: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+        repeated = phases.convolve(coarse, kernel[..., channels:, :], window)
+        return winograd.convolve_add_relu(skip, kernel[..., :channels, :], bias, repeated, window.margin)
+
+    def elsewhere(skip: jax.Array, coarse: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+        return jax.nn.relu(_xla(join(skip, coarse, window.factor), kernel) + _per_channel(bias))
+
+    return lax.platform_dependent(skip, coarse, kernel, bias, cpu=cpu, default=elsewhere)
+
+
+_Four = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
+
+
+def _joined_keep(
+    skip: jax.Array, coarse: jax.Array, kernel: jax.Array, bias: jax.Array, window: Window
+) -> tuple[jax.Array, _Four]:
+    y = _joined(skip, coarse, kernel, bias, window)
+    return y, (skip, coarse, kernel, y)
+
+
+def _joined_gradient(window: Window, kept: _Four, dy: jax.Array) -> _Four:
+    skip, coarse, kernel, y = kept
+    dy = jnp.where(y > 0, dy, 0)
+
+    def cpu(skip: jax.Array, coarse: jax.Array, kernel: jax.Array, dy: jax.Array) -> _Three:
+        of_skip, of_coarse = kernel[..., : skip.shape[4], :], kernel[..., skip.shape[4] :, :]
+        dy = _grow(dy)
+        d_coarse, d_of_coarse = phases.gradients(coarse, of_coarse, dy, window)
+        d_kernel = jnp.concatenate([winograd.kernel_gradient(skip, dy), d_of_coarse], axis=3)
+        return _input_gradient(dy, of_skip), d_coarse, d_kernel
+
+    def elsewhere(skip: jax.Array, coarse: jax.Array, kernel: jax.Array, dy: jax.Array) -> _Three:
+        _, pull = jax.vjp(lambda s, c, k: _xla(join(s, c, window.factor), k), skip, coarse, kernel)
+        d_skip, d_coarse, d_kernel = pull(dy)
+        return d_skip, d_coarse, d_kernel
+
+    gradients = lax.platform_dependent(skip, coarse, kernel, dy, cpu=cpu, default=elsewhere)
+    return (*gradients, dy.sum((0, 1, 2, 3)))
+
+
+_joined.defvjp(_joined_keep, _joined_gradient)
 _linear.defvjp(_linear_keep, _linear_gradient)
 _rectified.defvjp(_rectified_keep, _rectified_gradient)
 
@@ -218,6 +302,27 @@ def _cells(x: jax.Array, factor: Int3) -> jax.Array:
     return x.reshape(b, z // fz, fz, y // fy, fy, w // fx, fx, c)
 
 
+def join(skip: jax.Array, coarse: jax.Array, factor: Int3) -> jax.Array:
+    """Returns [skip, coarse] on the channel axis, the second repeated `factor` times and cropped about its centre.
+
+    Args:
+      skip: `[b, z, y, x, c]`.
+      coarse: `[b, z', y', x', d]`.
+      factor: repetitions, z y x.
+
+    Returns:
+      `[b, z, y, x, c + d]`.
+    """
+    return jnp.concatenate([skip, crop_centre(upsample_nearest(coarse, factor), skip.shape[1:4])], axis=-1)
+
+
+def crop_centre(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Returns the middle `shape` voxels of `[b, z, y, x, c]`; the start is rounded down."""
+    starts = [(n - m) // 2 for n, m in zip(x.shape[1:4], shape, strict=True)]
+    z, y, x_axis = (slice(a, a + m) for a, m in zip(starts, shape, strict=True))
+    return x[:, z, y, x_axis, :]
+
+
 def upsample_nearest(x: jax.Array, factor: Int3) -> jax.Array:
     """Returns `x` with each voxel repeated `factor` times; the gradient is the sum over each cell.
 
@@ -234,23 +339,18 @@ def upsample_nearest(x: jax.Array, factor: Int3) -> jax.Array:
     return cells.reshape(b, z * fz, y * fy, w * fx, c)
 
 
-def upsample_constant(x: jax.Array, kernel: jax.Array, factor: Int3) -> jax.Array:
-    """Returns the rectified 1x1x1 convolution of `x`, each voxel repeated `factor` times.
+def mix_channels_relu(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Returns the rectified 1x1x1 convolution of `x`, without a bias.
 
-    That is a transposed convolution whose kernel is the same at all its voxels, then a ReLU; the arithmetic is done
-    before the repetition.
+    Repeated, that is a transposed convolution whose kernel is the same at all its voxels, and a ReLU.
 
     Args:
       x: `[b, z, y, x, c_in]`.
       kernel: `[1, 1, 1, c_in, c_out]`, dtype of `x`.
-      factor: repetitions, z y x.
-
-    Returns:
-      `[b, z * fz, y * fy, x * fx, c_out]`.
 
     Source: Heinrich et al., Nature 2021 (code: the constant upsampling).
     """
-    return upsample_nearest(jax.nn.relu(_xla(x, kernel)), factor)
+    return jax.nn.relu(_xla(x, kernel))
 
 
 def upsample_transposed(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:

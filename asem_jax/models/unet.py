@@ -2,7 +2,7 @@
 
 Arrays are `[b, z, y, x, c]`. Levels are numbered from the finest. With valid padding the output is smaller than the
 input by the context that `shapes.context` states, and lies where `shapes.output_start` says; with padding "same" it is
-as large. A decoder concatenates [skip, upsampled] in this order, both cropped about their centres. There is no
+as large. A decoder joins [skip, upsampled] in this order, both cropped about their centres. There is no
 normalisation, no dropout and no residual: evaluation and training are the same function.
 
 Parameters: `encoder_<level>/conv_<0 or 1>`, `decoder_<level>/conv_<0 or 1>`, `upsample_<level>` where upsampling is
@@ -60,15 +60,24 @@ class Convolution(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[b, z, y, x, c]` to `[b, z', y', x', num_maps]`, valid: smaller by the kernel's size less 1."""
-        shape = (*self.kernel_size, x.shape[-1], self.num_maps)
-        kernel = self.param("kernel", kernel_initializer(self.kernel_gain), shape)
-        bias = self.param("bias", bias_initializer(prod(shape[:4])), (self.num_maps,))
+    def __call__(self, x: jax.Array, coarse: jax.Array | None = None, factor: Int3 = (1, 1, 1)) -> jax.Array:
+        """Maps `[b, z, y, x, c]` to `[b, z', y', x', num_maps]`, valid: smaller by the kernel's size less 1.
+
+        With a coarse map, its voxels repeated `factor` times are more channels of `x`; a ReLU follows.
+        """
+        if coarse is not None and self.padding == "same":
+            x, coarse = convolution.join(x, coarse, factor), None
+        channels = x.shape[-1] + (0 if coarse is None else coarse.shape[-1])
+        shape = (*self.kernel_size, channels, self.num_maps)
+        kernel = self.param("kernel", kernel_initializer(self.kernel_gain), shape).astype(self.dtype)
+        bias = self.param("bias", bias_initializer(prod(shape[:4])), (self.num_maps,)).astype(self.dtype)
         if self.padding == "same":
             x = jnp.pad(x, [(0, 0), *((k // 2, k // 2) for k in self.kernel_size), (0, 0)])
+        x = x.astype(self.dtype)
+        if coarse is not None:
+            return convolution.convolve_relu_joined(x, coarse.astype(self.dtype), kernel, bias, factor)
         operation = convolution.convolve_relu if self.rectified else convolution.convolve
-        return operation(x.astype(self.dtype), kernel.astype(self.dtype), bias.astype(self.dtype))
+        return operation(x, kernel, bias)
 
 
 class Level(nn.Module):
@@ -89,10 +98,10 @@ class Level(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[b, z, y, x, c]` to `[b, z', y', x', num_maps]`."""
-        for number in (0, 1):
-            x = Convolution(
+    def __call__(self, x: jax.Array, coarse: jax.Array | None = None, factor: Int3 = (1, 1, 1)) -> jax.Array:
+        """Maps `[b, z, y, x, c]` to `[b, z', y', x', num_maps]`; `coarse` and `factor` as in `Convolution`."""
+        first, second = (
+            Convolution(
                 self.num_maps,
                 self.kernel_size,
                 self.padding,
@@ -100,12 +109,16 @@ class Level(nn.Module):
                 kernel_gain=self.kernel_gain,
                 dtype=self.dtype,
                 name=f"conv_{number}",
-            )(x)
-        return x
+            )
+            for number in (0, 1)
+        )
+        return second(first(x, coarse, factor))
 
 
 class LearnedUpsampling(nn.Module):
     """Upsampling with a `kernel` [fz, fy, fx, in, out] and `bias` [out]; "constant" has [1, 1, 1, in, out] alone.
+
+    What "constant" returns has yet to be repeated.
 
     Attributes:
       kind: "transposed", "transposed_relu" or "constant"; see `Architecture`.
@@ -123,13 +136,13 @@ class LearnedUpsampling(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[b, z, y, x, c]` to `[b, z * fz, y * fy, x * fx, num_maps]`."""
+        """Maps `[b, z, y, x, c]` to `[b, z * fz, y * fy, x * fx, num_maps]`; "constant": `[b, z, y, x, num_maps]`."""
         taps = (1, 1, 1) if self.kind == "constant" else self.factor
         shape = (*taps, x.shape[-1], self.num_maps)
         kernel = self.param("kernel", kernel_initializer(self.kernel_gain), shape).astype(self.dtype)
         x = x.astype(self.dtype)
         if self.kind == "constant":
-            return convolution.upsample_constant(x, kernel, self.factor)
+            return convolution.mix_channels_relu(x, kernel)
         bias = self.param("bias", bias_initializer(prod(shape[:4])), (self.num_maps,)).astype(self.dtype)
         upsampled = convolution.upsample_transposed(x, kernel, bias)
         return jax.nn.relu(upsampled) if self.kind == "transposed_relu" else upsampled
@@ -179,34 +192,48 @@ class UNet(nn.Module):
             x = convolution.max_pool(x, factor)
         x = self._level(f"encoder_{len(skips)}", net.encoder_maps[-1], net.kernel_sizes[-1], x)
         for level in reversed(range(len(skips))):
-            x = self._upsample(f"upsample_{level}", net.pool_factors[level], net.upsampled_maps[level], x)
-            x = merge_skip(skips[level], x, self._target(level, x))
-            x = self._level(f"decoder_{level}", net.decoder_maps[level], net.kernel_sizes[level], x)
+            coarse, factor = self._upsample(f"upsample_{level}", net.pool_factors[level], net.upsampled_maps[level], x)
+            skip = convolution.crop_centre(skips[level], self._target(level, coarse, factor))
+            num_maps, kernel_size = net.decoder_maps[level], net.kernel_sizes[level]
+            x = self._level(f"decoder_{level}", num_maps, kernel_size, skip, coarse=coarse, factor=factor)
         if net.final_upsampling:
             final = net.final_upsampling
-            x = self._upsample("upsample_final", final.factor, final.num_maps, x)
+            coarse, factor = self._upsample("upsample_final", final.factor, final.num_maps, x)
+            x = convolution.upsample_nearest(coarse, factor)
             x = self._level("final", final.num_maps, final.kernel_size, x)
         return self._read_out(x)
 
-    def _level(self, name: str, num_maps: int, kernel_size: Int3, x: jax.Array) -> jax.Array:
-        kind = nn.remat(Level) if self.rematerialize else Level
+    def _level(
+        self,
+        name: str,
+        num_maps: int,
+        kernel_size: Int3,
+        x: jax.Array,
+        *,
+        coarse: jax.Array | None = None,
+        factor: Int3 = (1, 1, 1),
+    ) -> jax.Array:
+        kind = nn.remat(Level, static_argnums=(3,)) if self.rematerialize else Level
         level = kind(num_maps, kernel_size, self.architecture.padding, self.kernel_gain, self.dtype, name=name)
-        result: jax.Array = level(x)
+        result: jax.Array = level(x, coarse, factor)
         return result
 
-    def _upsample(self, name: str, factor: Int3, num_maps: int, x: jax.Array) -> jax.Array:
+    def _upsample(self, name: str, factor: Int3, num_maps: int, x: jax.Array) -> tuple[jax.Array, Int3]:
+        """Returns what is joined to the skip, and how many times its voxels have yet to be repeated."""
         kind = self.architecture.upsampling
         if kind == "repeat":
-            return convolution.upsample_nearest(x, factor)
-        return LearnedUpsampling(kind, factor, num_maps, self.kernel_gain, self.dtype, name=name)(x)
+            return x, factor
+        learned = LearnedUpsampling(kind, factor, num_maps, self.kernel_gain, self.dtype, name=name)(x)
+        return learned, factor if kind == "constant" else (1, 1, 1)
 
-    def _target(self, level: int, upsampled: jax.Array) -> tuple[int, ...]:
+    def _target(self, level: int, coarse: jax.Array, factor: Int3) -> tuple[int, ...]:
         """Returns the shape, z y x, in which an upsampled map is joined to the encoder's map of its level."""
         net = self.architecture
+        upsampled = [n * f for n, f in zip(coarse.shape[1:4], factor, strict=True)]
         if net.padding == "same" or not net.crop_to_factor:
-            return upsampled.shape[1:4]
+            return tuple(upsampled)
         factors = [prod(factor[axis] for factor in net.pool_factors[level:]) for axis in range(3)]
-        axes = zip(upsampled.shape[1:4], factors, consumed_by_level(net, level), strict=True)
+        axes = zip(upsampled, factors, consumed_by_level(net, level), strict=True)
         return tuple(crop_to_factor(size, factor, consumed) for size, factor, consumed in axes)
 
     def _read_out(self, x: jax.Array) -> dict[str, jax.Array]:
@@ -223,24 +250,3 @@ class UNet(nn.Module):
             )
             said[head.name] = nn.sigmoid(last(x)) if head.activation == "sigmoid" else last(x)
         return said
-
-
-def merge_skip(skip: jax.Array, upsampled: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Returns [skip, upsampled] on the channel axis, both cropped about their centres.
-
-    Args:
-      skip: `[b, z, y, x, c]` of the encoder, at least as large as the other.
-      upsampled: `[b, z, y, x, d]` from the next coarser level.
-      shape: wanted, z y x.
-
-    Returns:
-      `[b, z', y', x', c + d]`.
-    """
-    return jnp.concatenate([crop_centre(skip, shape), crop_centre(upsampled, shape)], axis=-1)
-
-
-def crop_centre(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Returns the middle `shape` voxels of `[b, z, y, x, c]`; the start is rounded down."""
-    starts = [(n - m) // 2 for n, m in zip(x.shape[1:4], shape, strict=True)]
-    z, y, x_axis = (slice(a, a + m) for a, m in zip(starts, shape, strict=True))
-    return x[:, z, y, x_axis, :]

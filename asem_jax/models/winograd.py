@@ -28,6 +28,8 @@ import numpy as np
 import numpy.typing as npt
 from jax import lax
 
+from asem_jax.volumes.geometry import Int3
+
 # fmt: off
 INPUT = np.array([
     [4, 0, -5, 0, 1, 0],
@@ -66,6 +68,14 @@ def convolve_relu(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array
     return _forward(x, kernel, bias, relu=True)
 
 
+def convolve_add_relu(x: jax.Array, kernel: jax.Array, bias: jax.Array, other: jax.Array, start: Int3) -> jax.Array:
+    """Returns `max(convolve(x, kernel, bias) + other, 0)`, added and rectified block by block.
+
+    `x` has more than one channel; `other` `[b, z, y, x, c_out]` is seen from `start` (z y x) on.
+    """
+    return _forward_many(x, kernel, bias, relu=True, other=(other, start))
+
+
 def kernel_gradient(x: jax.Array, dy: jax.Array) -> jax.Array:
     """Returns the gradient for the kernel from the input and the grown `dy`, `[3, 3, 3, c_in, c_out]`."""
     return _kernel_gradient_one_channel(x, dy) if x.shape[4] == 1 else _kernel_gradient_many(x, dy)
@@ -92,22 +102,22 @@ def _blocks(shape: Sequence[int], channels: int) -> _Blocks:
     """Returns the blocks of a range [b, z, y, x]; `channels` are those of input and output together."""
     batch, depth, height, width = shape
     voxels = min(max(_BLOCK_VALUES // channels, 512), 4096)
-    rows = _even(height, max(8, voxels // width))
-    groups = _even(depth // 4, min(max(voxels // (rows * width), 1), 3))
-    z, z_done = _starts(depth, 4 * groups)
-    y, y_done = _starts(height, rows)
+    rows = even(height, max(8, voxels // width))
+    groups = even(depth // 4, min(max(voxels // (rows * width), 1), 3))
+    z, z_done = starts(depth, 4 * groups)
+    y, y_done = starts(height, rows)
     b, i, j = (index.ravel() for index in np.indices((batch, len(z), len(y))))
     zero = np.zeros_like(b)
     places = np.stack([b, z[i], y[j], zero, zero, z_done[i], y_done[j]], axis=1)
     return _Blocks(groups, rows, places.astype(np.int32))
 
 
-def _even(total: int, largest: int) -> int:
+def even(total: int, largest: int) -> int:
     """Returns the size, at most `largest`, of the fewest equal parts that cover `total`."""
     return math.ceil(total / math.ceil(total / largest))
 
 
-def _starts(total: int, size: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def starts(total: int, size: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Returns where the parts of an axis start, and how much of each the part before it covers."""
     wanted = np.arange(0, total, size)
     starts = np.minimum(wanted, total - size)
@@ -132,7 +142,7 @@ def _mix(matrix: npt.ArrayLike | jax.Array, x: jax.Array) -> jax.Array:
     return mixed.reshape(-1, *x.shape[1:])
 
 
-def _cut(x: jax.Array, start: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
+def cut(x: jax.Array, start: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
     """Returns `[z, y, x, c]`: `shape` voxels of one batch entry of `x`."""
     piece = lax.dynamic_slice(x, start, (1, *shape, x.shape[4]), allow_negative_indices=False)
     return piece.reshape(piece.shape[1:])
@@ -141,13 +151,15 @@ def _cut(x: jax.Array, start: jax.Array, shape: tuple[int, int, int]) -> jax.Arr
 def _taps(x: jax.Array, place: jax.Array, blocks: _Blocks, rows: int) -> jax.Array:
     """Returns `[6, groups * rows * width, 3 * c]`: mixed slices, the taps along x in the channels."""
     width = x.shape[3] - 2
-    slab = _cut(x, place[:5], (4 * blocks.groups + 2, rows, width + 2))
+    slab = cut(x, place[:5], (4 * blocks.groups + 2, rows, width + 2))
     mixed = _mix(_banded(INPUT, blocks.groups), slab)
     taps = jnp.concatenate([mixed[:, :, i : i + width] for i in range(3)], axis=-1)
     return taps.reshape(6, -1, taps.shape[-1])
 
 
-def _forward_many(x: jax.Array, kernel: jax.Array, bias: jax.Array, relu: bool) -> jax.Array:
+def _forward_many(
+    x: jax.Array, kernel: jax.Array, bias: jax.Array, relu: bool, other: tuple[jax.Array, Int3] | None = None
+) -> jax.Array:
     b, z, y, w = _output_shape(x)
     c, features = kernel.shape[3:]
     blocks = _blocks((b, z, y, w), c + features)
@@ -159,7 +171,11 @@ def _forward_many(x: jax.Array, kernel: jax.Array, bias: jax.Array, relu: bool) 
         products = lax.dot_general(taps, mixed_kernel, (((2,), (1,)), ((0,), (0,))))
         slices = _mix(mix_output, products.reshape(-1, blocks.rows + 2, w, 3 * features))
         parts = [slices[:, j : j + blocks.rows, :, j * features : (j + 1) * features] for j in range(3)]
-        return _put(out, (parts[0] + parts[1] + parts[2])[None], place, bias, relu), None
+        total = parts[0] + parts[1] + parts[2]
+        if other is not None:
+            addend, start = other
+            total += cut(addend, place[:5] + np.array([0, *start, 0], np.int32), (4 * blocks.groups, blocks.rows, w))
+        return _put(out, total[None], place, bias, relu), None
 
     return lax.scan(block, jnp.zeros((b, z, y, w, features), x.dtype), jnp.asarray(blocks.places))[0]
 
@@ -188,7 +204,7 @@ def _kernel_gradient_many(x: jax.Array, dy: jax.Array) -> jax.Array:
         taps = _taps(x, place, blocks, rows)
         new_slices = lax.iota(jnp.int32, span) >= place[5]
         new_rows = lax.iota(jnp.int32, rows) >= place[6]
-        slab = _cut(dy, place[:5] + np.array([0, 2, 0, 2, 0], np.int32), (span, rows + 2, w))
+        slab = cut(dy, place[:5] + np.array([0, 2, 0, 2, 0], np.int32), (span, rows + 2, w))
         mixed = _mix(jnp.where(new_slices[None], mix_dy, 0), slab)
         shifted = jnp.concatenate([mixed[:, 2 - j : 2 - j + rows] for j in range(3)], axis=-1)
         shifted = jnp.where(new_rows[None, :, None, None], shifted, 0).reshape(6, -1, 3 * features)
@@ -204,7 +220,7 @@ def _kernel_gradient_many(x: jax.Array, dy: jax.Array) -> jax.Array:
 def _patches(x: jax.Array, place: jax.Array) -> jax.Array:
     """Returns `[27, y * x]`: what each tap sees of an output slice (contiguous copies, unlike taps last)."""
     _, _, y, w = _output_shape(x)
-    slab = _cut(x, place, (3, y + 2, w + 2))
+    slab = cut(x, place, (3, y + 2, w + 2))
     taps = [slab[i, j : j + y, k : k + w] for i in range(3) for j in range(3) for k in range(3)]
     return jnp.concatenate(taps).reshape(27, y * w)
 
@@ -231,7 +247,7 @@ def _kernel_gradient_one_channel(x: jax.Array, dy: jax.Array) -> jax.Array:
     features = dy.shape[4]
 
     def block(total: jax.Array, place: jax.Array) -> tuple[jax.Array, None]:
-        slab = _cut(dy, place + np.array([0, 2, 2, 2, 0], np.int32), (1, y, w))
+        slab = cut(dy, place + np.array([0, 2, 2, 2, 0], np.int32), (1, y, w))
         return total + lax.dot(_patches(x, place), slab.reshape(y * w, features)), None
 
     total = lax.scan(block, jnp.zeros((27, features), x.dtype), jnp.asarray(_slices(x)))[0]

@@ -1,6 +1,7 @@
 """Convolution, pooling and upsampling against XLA's own, in float64 where that decides."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,10 @@ from jax.sharding import PartitionSpec
 from asem_jax.models.convolution import (
     convolve,
     convolve_relu,
+    convolve_relu_joined,
+    join,
     max_pool,
-    upsample_constant,
+    mix_channels_relu,
     upsample_nearest,
     upsample_transposed,
 )
@@ -273,18 +276,69 @@ def test_transposed_upsampling_and_its_gradients_equal_the_convolution_of_a_spre
     assert_close(pulled_back(upsample_transposed, arrays), expected)
 
 
-def test_constant_upsampling_is_a_rectified_transposed_convolution_with_one_kernel_for_all_its_voxels() -> None:
+def test_mixed_channels_repeated_are_a_rectified_transposed_convolution_with_one_kernel_for_all_its_voxels() -> None:
     x, kernel, _ = operands((2, 3, 4, 5, 3), 4, (1, 1, 1))
     factor = (1, 3, 2)
     same_everywhere = jnp.broadcast_to(kernel, (*factor, *kernel.shape[3:]))
+    expected = jax.nn.relu(upsample_transposed(x, same_everywhere, jnp.zeros(4)))
+    np.testing.assert_allclose(upsample_nearest(mix_channels_relu(x, kernel), factor), expected, rtol=0, atol=1e-6)
 
-    def transposed(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return jax.nn.relu(upsample_transposed(x, kernel, jnp.zeros(4)))
 
-    up, pull = jax.vjp(lambda x, kernel: upsample_constant(x, kernel, factor), x, kernel)
-    expected, expected_pull = jax.vjp(transposed, x, same_everywhere)
-    np.testing.assert_allclose(up, expected, rtol=0, atol=1e-6)
-    dy = jnp.asarray(np.random.default_rng(9).normal(size=up.shape), jnp.float32)
-    dx, dk = expected_pull(dy)
-    np.testing.assert_allclose(pull(dy)[0], dx, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(pull(dy)[1], dk.sum((0, 1, 2), keepdims=True), rtol=0, atol=1e-4)
+# --- a map joined to a repeated one ---
+
+
+def joined_operands(size: Int3, coarse_size: Int3, batch: int = 1) -> tuple[jax.Array, ...]:
+    """Returns a skip of 4 channels, a coarse map of 6, a kernel and a bias."""
+    rng = np.random.default_rng(1)
+    arrays = rng.normal(size=(batch, *size, 4)), rng.normal(size=(batch, *coarse_size, 6))
+    arrays += rng.normal(size=(3, 3, 3, 10, 5)) / 16, rng.normal(size=5)
+    return tuple(jnp.asarray(array, jnp.float32) for array in arrays)
+
+
+def joined(factor: Int3) -> Callable[..., jax.Array]:
+    return partial(convolve_relu_joined, factor=factor)
+
+
+@pytest.mark.parametrize(
+    ("size", "coarse_size", "factor"),
+    [
+        ((12, 12, 12), (8, 8, 8), (2, 2, 2)),  # crop by whole cells
+        ((11, 9, 13), (9, 6, 8), (2, 2, 2)),  # the output starts within a cell
+        ((12, 13, 14), (9, 5, 6), (3, 3, 3)),  # each of three places in a cell
+        ((13, 12, 12), (5, 7, 4), (3, 2, 3)),  # all of the coarse map is seen
+        ((12, 70, 200), (6, 36, 102), (2, 2, 2)),  # several blocks, the last overlaps
+    ],
+)
+def test_a_repeated_map_is_convolved_as_if_it_were_there(size: Int3, coarse_size: Int3, factor: Int3) -> None:
+    skip, coarse, kernel, bias = joined_operands(size, coarse_size, batch=2)
+    y, pull = jax.vjp(joined(factor), skip, coarse, kernel, bias)
+    whole, repeat_pull = jax.vjp(lambda skip, coarse: join(skip, coarse, factor), skip, coarse)
+    expected, dwhole, dkernel, dbias = exact((whole, kernel, bias), relu=True)
+    dskip, dcoarse = repeat_pull(jnp.asarray(dwhole, jnp.float32))
+    dy = jnp.asarray(np.random.default_rng(9).normal(size=y.shape), jnp.float32)
+    assert_close([y, *pull(dy)], [expected, np.asarray(dskip), np.asarray(dcoarse), dkernel, dbias])
+
+
+def test_where_phases_save_nothing_the_maps_are_joined() -> None:
+    skip, coarse, kernel, bias = joined_operands((12, 12, 12), (14, 7, 7))
+    factor = (1, 2, 2)
+    expected = convolve_relu(join(skip, coarse, factor), kernel, bias)
+    np.testing.assert_array_equal(convolve_relu_joined(skip, coarse, kernel, bias, factor), expected)
+
+
+def test_only_the_cpu_computes_by_phases() -> None:
+    arguments = joined_operands((12, 12, 12), (8, 8, 8))
+    pull = jax.jit(jax.grad(lambda *a: joined((2, 2, 2))(*a).sum(), (0, 1, 2, 3)))
+    for platform, convolves in (("cpu", False), ("cuda", True)):
+        program = export.export(pull, platforms=[platform])(*arguments).mlir_module()
+        assert ("stablehlo.convolution" in program) == convolves
+
+
+def test_elsewhere_a_repeated_map_is_made_and_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = joined_operands((11, 12, 13), (9, 8, 8))
+    expected, pull = jax.vjp(joined((2, 2, 2)), *arguments)
+    monkeypatch.setattr(lax, "platform_dependent", lambda *arrays, cpu, default: default(*arrays))
+    y, other_pull = jax.vjp(joined((2, 2, 2)), *arguments)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5)
+    for one, other in zip(other_pull(y), pull(y), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * float(jnp.abs(other).max()))

@@ -192,8 +192,9 @@ def test_each_head_says_its_own() -> None:
     assert 0 < float(said["auxiliary"].min()) < float(said["auxiliary"].max()) < 1
 
 
-def test_rematerialisation_changes_neither_values_nor_gradients() -> None:
-    architecture = replace(SHALLOW, upsampling="transposed")
+@pytest.mark.parametrize("upsampling", ["repeat", "transposed"])
+def test_rematerialisation_changes_neither_values_nor_gradients(upsampling: str) -> None:
+    architecture = replace(SHALLOW, upsampling=upsampling)
     params, raw = random_params(architecture), raw_of((32, 32, 32))
 
     def pulled_back(rematerialize: bool) -> Any:
