@@ -1,7 +1,8 @@
 """The door: reads --config and --workdir, and runs the stages that the config names.
 
 Everything that can be wrong with a command line or a config is found before the heavy imports, so an answer
-takes about a second. Exit codes: 0 done; 1 a stage failed; 2 the command or the config has to be changed.
+takes about a second. Exit codes: 0 done; 1 a stage failed; 2 the command or the config has to be changed; 75 stopped by
+a signal, and may be queued again (see `interruption`).
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from asem_jax import __version__, experiment
+from asem_jax.interruption import REQUEUE, Interruption, obeyed
 
 STAGES = {
     "simulate": "an invented cell with known organelles, as a volume with labels",
@@ -124,9 +126,13 @@ def _run(config: ConfigDict, workdir: Path, *, source: str, debug: bool) -> int:
         _introduce(config, workdir, source)
         names = experiment.stages(config)
         _check_processes(names, devices.num_processes())
-        for number, stage in enumerate(names, 1):
-            logger.info("stage %s (%d of %d)", stage, number, len(names))
-            _stage(stage)(experiment.section(config, stage, workdir), workdir)
+        with obeyed():
+            for number, stage in enumerate(names, 1):
+                logger.info("stage %s (%d of %d)", stage, number, len(names))
+                _stage(stage)(experiment.section(config, stage, workdir), workdir)
+    except Interruption as request:
+        logger.warning("%s: %s", stage, request)
+        return REQUEUE
     except _USER_ERRORS as error:
         if debug or not _is_our_message(error):
             raise

