@@ -35,6 +35,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Box",
+    "Ensemble",
     "Model",
     "Volume",
     "create_volume",
@@ -47,6 +48,7 @@ __all__ = [
 
 _MODULES = {
     "Box": "asem_jax.volumes.geometry",
+    "Ensemble": "asem_jax.prediction.ensemble",
     "Model": "asem_jax.models.model",
     "Volume": "asem_jax.volumes.volume",
     "create_volume": "asem_jax.volumes.volume",

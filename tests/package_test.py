@@ -22,5 +22,5 @@ def test_public_names_are_there(name):
 
 
 def test_unknown_name_is_refused():
-    with pytest.raises(AttributeError, match="no attribute 'open_volum'; it offers Box, Model"):
+    with pytest.raises(AttributeError, match="no attribute 'open_volum'; it offers Box, Ensemble, Model"):
         _ = asem_jax.open_volum

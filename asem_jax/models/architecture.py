@@ -206,6 +206,29 @@ def symmetric(
     )
 
 
+def with_decoder_maps(architecture: Architecture, decoder_maps: Sequence[int]) -> Architecture:
+    """Returns a network with other maps in its decoder, what is upsampled included.
+
+    Args:
+      architecture: of `symmetric`.
+      decoder_maps: of each level, finest first; COSEM (72, 72, 432) where the encoder has (12, 72, 432, 2592).
+
+    Raises:
+      ValueError: see `Architecture`.
+
+    Example:
+      >>> with_decoder_maps(asem(num_maps=2), (4, 4, 8)).upsampled_maps
+      (4, 8, 16)
+    """
+    keeps_maps = architecture.upsampling in ("repeat", "transposed")
+    coarser = (*decoder_maps[1:], architecture.encoder_maps[-1])
+    return replace(
+        architecture,
+        decoder_maps=tuple(decoder_maps),
+        upsampled_maps=coarser if keeps_maps else tuple(decoder_maps),
+    )
+
+
 def asem(
     num_channels: int = 2,
     num_maps: int = 32,

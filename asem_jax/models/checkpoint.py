@@ -62,7 +62,7 @@ class Checkpoints:
 
         Args:
           step: number of updates that `state` has seen.
-          state: tree of arrays with an entry `params`.
+          state: tree of arrays with an entry `params`, and perhaps `averaged`, their mean over the steps.
           config: the resolved config of the run, plain values.
           card: what the parameters are for.
           score: validation score, larger is better; NaN or `NOT_VALIDATED` where there is none.
@@ -125,18 +125,18 @@ def load_model(path: Path | str) -> Model:
         "config": ocp.JsonCheckpointHandler(),
     }
     with ocp.CheckpointManager(folder, item_handlers=handlers) as manager:
-        saved = manager.item_metadata(step)["state"]["params"]
-        wanted = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), saved)
-        arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
+        saved = manager.item_metadata(step)["state"]
+        # Where a mean of the parameters over the steps was kept, it is the better model.
+        name = "averaged" if jax.tree.leaves(saved.get("averaged")) else "params"
+        wanted = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), saved[name])
+        arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved[name])
         items = ocp.args.Composite(
             # Only the parameters are read, whatever optimiser the state holds.
-            state=ocp.args.PyTreeRestore(
-                item={"params": wanted}, restore_args={"params": arguments}, partial_restore=True
-            ),
+            state=ocp.args.PyTreeRestore(item={name: wanted}, restore_args={name: arguments}, partial_restore=True),
             card=ocp.args.JsonRestore(),
         )
         restored = manager.restore(step, args=items)
-    params = jax.tree.map(jax.numpy.asarray, restored["state"]["params"])
+    params = jax.tree.map(jax.numpy.asarray, restored["state"][name])
     return Model(params=params, card=ModelCard.from_dict(restored["card"]))
 
 
@@ -145,7 +145,8 @@ def load_state(path: Path | str, state: State) -> State:
 
     Args:
       path: a run folder or a checkpoint in it, as for `load_model`.
-      state: a tree of the same structure, shapes and types, placed as the result shall be.
+      state: a tree of the same structure, shapes and types, placed as the result shall be; entries that it has not,
+        such as `averaged`, are left out.
 
     Raises:
       FileNotFoundError: there is no checkpoint.
@@ -153,18 +154,21 @@ def load_state(path: Path | str, state: State) -> State:
     """
     folder, step = _locate(Path(path))
     target = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-    handlers = {"state": ocp.StandardCheckpointHandler()}
+    handlers = {"state": ocp.PyTreeCheckpointHandler()}
     with ocp.CheckpointManager(folder, item_handlers=handlers) as manager:
         # Compared before reading: Orbax finds out in the midst of it, and leaves the rest of its reads behind.
         wanted, found = _leaves(target), _leaves(manager.item_metadata(step)["state"])
-        if wanted != found:
-            name = min(wanted.items() ^ found.items())[0]
+        if differ := wanted.items() - found.items():
+            name = min(differ)[0]
             raise ValueError(
                 f"{folder / str(step)} does not hold the state of this network and optimiser: {name} is "
                 f"{found.get(name, 'not there')}, not {wanted.get(name, 'there')}; take its parameters only, or a "
                 "checkpoint of the same network."
             )
-        items = ocp.args.Composite(state=ocp.args.StandardRestore(target))
+        arguments = ocp.checkpoint_utils.construct_restore_args(target)
+        items = ocp.args.Composite(
+            state=ocp.args.PyTreeRestore(item=target, restore_args=arguments, partial_restore=True)
+        )
         restored: State = manager.restore(step, args=items)["state"]
     return restored
 

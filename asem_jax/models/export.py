@@ -27,6 +27,7 @@ from flax import traverse_util
 from jax import export
 
 from asem_jax.models.architecture import Architecture
+from asem_jax.models.channels import num_softmax
 from asem_jax.models.model import Model, ModelCard
 from asem_jax.models.shapes import output_shape, output_start, stride, valid_input_shape
 from asem_jax.volumes.geometry import Float3, int3
@@ -160,11 +161,25 @@ and of this folder `{PROGRAM}` (the network) and `{WEIGHTS}` (its parameters). `
 - **raw in**: `{raw}`, {sizes}: batch, z, y, x, channel. {card.raw_scaling}.
 - **voxels** (z y x): {sides_in} in, {sides_out} out. Polarity: {card.polarity}.
 - **equalised** (CLAHE), the raw that it was trained on: {_EQUALISED[card.equalised]}.
-- **logits out**: `{logits}`, channels {", ".join(card.channels)}; their softmax is the probability. The first voxel
+- **logits out**: `{logits}`, channels {", ".join(card.channels)}; {_meaning(card)}. The first voxel
   lies {output_start(card.architecture)} voxels of the output behind the first of raw.
 - **made** with JAX {jax.__version__} for {" and ".join(program.platforms)}. JAX promises to run an exported program for
   six months; the checkpoint of asem_jax is what to keep.
 {_SLOW if is_open else ""}"""
+
+
+def _meaning(card: ModelCard) -> str:
+    """Says how logits become probabilities."""
+    number = num_softmax(card.meanings)
+    if number == len(card.meanings):
+        return "their softmax is the probability"
+    several = [f"softmax over the first {number + 1}"] if number else []
+    for channel in card.meanings[number:]:
+        distance = f"about tanh(distance to the border / {channel.scale_nm:g} nm), as it is"
+        several.append(
+            f"{channel.name}: {distance if channel.kind == 'distance' else 'its sigmoid is the probability'}"
+        )
+    return "; ".join(several)
 
 
 def _nm(voxel_size_nm: Float3) -> str:

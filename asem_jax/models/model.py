@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from asem_jax.models.architecture import Architecture
+from asem_jax.models.channels import Channel, check_channels, exclusive, output_names
 from asem_jax.models.unet import UNet
 from asem_jax.volumes.geometry import Float3, float3
 from asem_jax.volumes.grey_values import Percentiles
@@ -27,9 +28,9 @@ class ModelCard:
     """What a user of a model has to know.
 
     Attributes:
-      organelles: names of the output channels after background, in order.
+      organelles: names of the channels, in order.
       voxel_size_nm: of the raw it was trained on, z y x.
-      architecture: the network; its first head gives logits of background and the organelles.
+      architecture: the network; its first head gives the logits of `channels`.
       compute_dtype: type of the network's arithmetic, "float32" or "bfloat16".
       polarity: what dark and bright voxels are; a volume with the other polarity has to be inverted.
       training_regions: one line per region it was trained on.
@@ -38,6 +39,7 @@ class ModelCard:
       equalised: whether raw was equalised (CLAHE); None = not known.
       grey_percentiles: of the raw it was trained on, see `volumes.grey_values`; None = not known.
       notes: what else a user should know, a sentence each.
+      meanings: what each organelle's output means; left out = they exclude each other, and share a softmax.
     """
 
     organelles: tuple[str, ...]
@@ -51,20 +53,28 @@ class ModelCard:
     equalised: bool | None = None
     grey_percentiles: Percentiles | None = None
     notes: tuple[str, ...] = ()
+    meanings: tuple[Channel, ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.meanings:
+            object.__setattr__(self, "meanings", exclusive(self.organelles))
+        check_channels(self.meanings)
+        if tuple(channel.name for channel in self.meanings) != tuple(self.organelles):
+            raise ValueError(
+                f"organelles={self.organelles} are not the names of meanings={self.meanings}; give the same, in order."
+            )
         head = self.architecture.heads[0]
         if head.num_channels != len(self.channels) or head.activation != "none":
             raise ValueError(
                 f"the network's first head {head.name!r} has {head.num_channels} channels with activation "
-                f"{head.activation}, the organelles {', '.join(self.organelles)} need {len(self.channels)} (background "
-                "first) with activation none; give an architecture that has them."
+                f"{head.activation}, the organelles {', '.join(self.organelles)} need {len(self.channels)} "
+                f"({', '.join(self.channels)}) with activation none; give an architecture that has them."
             )
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """Names of all output channels: background, then the organelles."""
-        return ("background", *self.organelles)
+        """Names of all outputs: background where there is a softmax, then the organelles."""
+        return output_names(self.meanings)
 
     @property
     def output_voxel_size_nm(self) -> Float3:
@@ -94,6 +104,7 @@ class ModelCard:
             for name in ("organelles", "training_regions"):
                 known[name] = tuple(values[name])
             known["notes"] = tuple(values.get("notes", ()))
+            known["meanings"] = tuple(Channel.from_dict(channel) for channel in values.get("meanings", ()))
             if values.get("grey_percentiles") is not None:
                 known["grey_percentiles"] = tuple(values["grey_percentiles"])
             return cls(**known)

@@ -84,8 +84,14 @@ def export_torch(model: Model, path: Path | str) -> None:
       path: of the file; its folder is made where it does not exist.
 
     Raises:
-      ValueError: the original has no such network; nothing is written.
+      ValueError: the original has no such network, or no such channels; nothing is written.
     """
+    others = [channel.name for channel in model.card.meanings if channel.kind != "softmax"]
+    if others:
+        raise ValueError(
+            f"channels {', '.join(others)} are outside a softmax, which the original's program takes all outputs for; "
+            "export as stablehlo."
+        )
     tensors = state_dict_from_params(model.params, model.card.architecture)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_torch_file(path, checkpoint_content(tensors))

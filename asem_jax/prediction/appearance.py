@@ -7,6 +7,7 @@ below can see will be predicted badly; one that passes may still be unlike it (s
 import logging
 
 from asem_jax.models.model import Model, ModelCard
+from asem_jax.prediction.ensemble import Ensemble
 from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.grey_values import Percentiles, inverted, sample_percentiles
 from asem_jax.volumes.volume import Volume
@@ -26,7 +27,7 @@ LEAST_WIDTH_EQUALISED = 64.0
 """Of the middle half: a perfectly equalised volume has 127, a volume as recorded hardly half of this."""
 
 
-def warn_of_appearance(model: Model, raw: Volume, box: Box) -> None:
+def warn_of_appearance(model: Model | Ensemble, raw: Volume, box: Box) -> None:
     """Logs a warning if `box` of `raw` looks unlike what the model was trained on; reads a few small blocks.
 
     Args:

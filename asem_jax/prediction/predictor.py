@@ -5,9 +5,9 @@ blocks nor the number of devices changes a bit of the result on the CPU. What li
 at its edge: the result covers all of it. Reading runs ahead of the devices, writing behind them, and a block enters
 the ledger only after its voxels have landed.
 
-Of a network with several heads the first is used: its channels are background and the organelles. Further heads
-serve the training; `Model.heads` returns them. A network with a final upsampling gives a result with smaller voxels
-than those of raw, over the same nanometres.
+Of a network with several heads the first is used: its outputs are the card's `channels`. Further heads serve the
+training; `Model.heads` returns them. A network with a final upsampling gives a result with smaller voxels than those of
+raw, over the same nanometres.
 """
 
 import hashlib
@@ -26,11 +26,14 @@ import numpy.typing as npt
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from asem_jax.devices import make_local_mesh
-from asem_jax.models.model import Model, Params, apply, scale_raw
+from asem_jax.models.channels import Channel, exclusive, num_softmax, output_names
+from asem_jax.models.model import Model, Params, scale_raw
 from asem_jax.models.unet import UNet
 from asem_jax.prediction.appearance import warn_of_appearance
+from asem_jax.prediction.ensemble import Ensemble, Orientation, as_ensemble, mean_probabilities
 from asem_jax.prediction.planner import Plan, choose_write_shape, plan_sweep, scaled
 from asem_jax.progress import progress
+from asem_jax.segmentation.labels import threshold
 from asem_jax.volumes.blockwise import Ledger
 from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.pyramid import write_pyramid
@@ -44,14 +47,14 @@ _VOLUMES = ("probability", "segmentation")
 VOXEL_SIZE_TOLERANCE = 0.01  # relative difference of voxel sizes that a model is not refused for
 
 Read = Callable[[Box], npt.NDArray[np.generic]]
-Finish = Callable[[jax.Array], jax.Array]
+Finish = Callable[[jax.Array, tuple[Channel, ...]], jax.Array]
 
 
-def predict(model: Model, block: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def predict(model: Model | Ensemble, block: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Returns the probabilities of a block held in memory, all of it.
 
     Args:
-      model: see `asem_jax.load_model`.
+      model: see `asem_jax.load_model`; or several of them, or one in several orientations: `Ensemble`.
       block: grey values 0..255, z y x, of the model's voxel size; reflected at its border.
 
     Returns:
@@ -73,7 +76,7 @@ def predict(model: Model, block: npt.NDArray[np.uint8]) -> npt.NDArray[np.float3
     plan = make_plan(model, whole)
     result = np.empty((*plan.result_box(whole).shape, len(model.card.channels)), np.float32)
     read = partial(reflect_block, block, whole, whole=whole)
-    for box, probability in predict_blocks(model, read, plan, plan.write_boxes, probabilities):
+    for box, probability in predict_blocks(model, read, plan, plan.write_boxes, all_outputs):
         result[plan.result_box(box).slices] = probability
     return result
 
@@ -84,7 +87,8 @@ class Prediction:
 
     Attributes:
       probability: uint8, 255 = 1.
-      segmentation: uint8, 1 where the organelle is the likeliest channel.
+      segmentation: uint8, 1 where the organelle is the likeliest of those that exclude each other, or, if it does
+        not exclude others, where its probability is at least 0.5.
     """
 
     probability: Volume
@@ -92,7 +96,7 @@ class Prediction:
 
 
 def predict_volume(
-    model: Model,
+    model: Model | Ensemble,
     raw: Volume,
     address: str,
     *,
@@ -104,7 +108,7 @@ def predict_volume(
     Logs a warning first if raw looks unlike what the model was trained on.
 
     Args:
-      model: see `asem_jax.load_model`.
+      model: see `asem_jax.load_model`; or an `Ensemble`.
       raw: uint8 grey values of the model's voxel size.
       address: image group to write to: `address/probability` and `address/segmentation`; with several organelles
         one folder per organelle below `address`.
@@ -125,7 +129,7 @@ def predict_volume(
 
 
 def sweep_volume(
-    model: Model, raw: Volume, address: str, box: Box, write_shape: Sequence[int] | None
+    model: Model | Ensemble, raw: Volume, address: str, box: Box, write_shape: Sequence[int] | None
 ) -> dict[str, Prediction]:
     """Does what `predict_volume` does with a box that `check_raw` has passed, without a look at its grey values."""
     plan = make_plan(model, box, write_shape)
@@ -143,7 +147,7 @@ def sweep_volume(
     return results
 
 
-def _sweep(model: Model, raw: Volume, plan: Plan, results: Mapping[str, Prediction], ledger: Ledger) -> None:
+def _sweep(model: Model | Ensemble, raw: Volume, plan: Plan, results: Mapping[str, Prediction], ledger: Ledger) -> None:
     """Predicts and writes the blocks that the ledger lacks; marks each when its voxels have landed."""
     boxes, finished = plan.write_boxes, ledger.finished
     remaining = [index for index in range(len(boxes)) if index not in finished]
@@ -160,14 +164,14 @@ def _sweep(model: Model, raw: Volume, plan: Plan, results: Mapping[str, Predicti
 
         blocks = predict_blocks(model, read, plan, [boxes[index] for index in remaining], organelle_bytes)
         for index, (box, values) in zip(remaining, blocks, strict=True):
-            landing.append((index, _start_writes(results, plan.result_box(box), values)))
+            landing.append((index, _start_writes(results, plan.result_box(box), values, model.card.meanings)))
             if len(landing) > BATCHES_AHEAD:
                 land()
         while landing:
             land()
 
 
-def make_plan(model: Model, box: Box, write_shape: Sequence[int] | None = None) -> Plan:
+def make_plan(model: Model | Ensemble, box: Box, write_shape: Sequence[int] | None = None) -> Plan:
     """Returns the plan of a sweep over `box`, its blocks chosen by the memory at hand unless given."""
     architecture = model.card.architecture
     if write_shape is None:
@@ -176,7 +180,7 @@ def make_plan(model: Model, box: Box, write_shape: Sequence[int] | None = None) 
 
 
 def predict_blocks(
-    model: Model, read: Read, plan: Plan, write_boxes: Sequence[Box], finish: Finish
+    model: Model | Ensemble, read: Read, plan: Plan, write_boxes: Sequence[Box], finish: Finish
 ) -> Iterator[tuple[Box, npt.NDArray[np.generic]]]:
     """Yields each write box with what the network says of it, in order.
 
@@ -185,15 +189,19 @@ def predict_blocks(
       read: gives raw for any box, uint8 z y x, also for what lies outside the volume.
       plan: the sweep that the boxes belong to.
       write_boxes: which of its blocks to predict.
-      finish: maps logits `[z, y, x, c]` on the device to what is wanted per voxel, `[z, y, x, k]`.
+      finish: maps probabilities `[z, y, x, c]` on the device, and what they mean, to what is wanted per voxel,
+        `[z, y, x, k]`; `all_outputs` and `organelle_bytes` are such.
 
     Yields:
       The box, and `[z, y, x, k]` of its shape, times `plan.scale`.
     """
     mesh = make_local_mesh()
     kept = Box.of_shape(scaled(Box.of_shape(plan.write_shape), plan.scale).shape, plan.skipped)
-    run = _tile_program(model.card.network(), kept, finish, mesh)
-    params = jax.device_put(model.params, NamedSharding(mesh, PartitionSpec()))
+    ensemble = as_ensemble(model)
+    orientations = ensemble.orientations(plan.tile_shape)
+    run = _tile_program(model.card.network(), model.card.meanings, orientations, kept=kept, finish=finish, mesh=mesh)
+    members = tuple(member.params for member in ensemble.models)
+    params = jax.device_put(members, NamedSharding(mesh, PartitionSpec()))
     split = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
     running: deque[tuple[Sequence[Box], jax.Array]] = deque()
     for boxes, tiles in _read_ahead(read, plan, write_boxes, mesh.size):
@@ -204,16 +212,21 @@ def predict_blocks(
         yield from _unstack(plan, *running.popleft())
 
 
-def probabilities(logits: jax.Array) -> jax.Array:
-    """Returns the softmax over channels, float32 `[z, y, x, c]`: a `finish` for `predict_blocks`."""
-    return jax.nn.softmax(logits)
+def all_outputs(probability: jax.Array, channels: tuple[Channel, ...]) -> jax.Array:
+    """Returns the probabilities of all outputs as they are; a `finish` for `predict_blocks`."""
+    return probability
 
 
-def organelle_bytes(logits: jax.Array) -> jax.Array:
-    """Returns uint8 `[z, y, x, c]`: probabilities of the organelles (255 = 1), then the likeliest channel."""
-    probability = jnp.round(255.0 * jax.nn.softmax(logits)[..., 1:])
-    likeliest = jnp.argmax(logits, axis=-1, keepdims=True)
-    return jnp.concatenate([probability.astype(jnp.uint8), likeliest.astype(jnp.uint8)], axis=-1)
+def organelle_bytes(probability: jax.Array, channels: tuple[Channel, ...]) -> jax.Array:
+    """Returns uint8 `[z, y, x, k + 1]`: probabilities of the k organelles (255 = 1), then the likeliest of the softmax.
+
+    The latter is 0 for background, and where there is no softmax. A `finish` for `predict_blocks`.
+    """
+    organelles = probability[..., len(output_names(channels)) - len(channels) :]
+    together = probability[..., : len(output_names(channels[: num_softmax(channels)]))]
+    likeliest = jnp.argmax(together, axis=-1) if together.shape[-1] else jnp.zeros(together.shape[:-1])
+    stored = jnp.round(255.0 * organelles).astype(jnp.uint8)
+    return jnp.concatenate([stored, likeliest[..., None].astype(jnp.uint8)], axis=-1)
 
 
 def _read_ahead(
@@ -245,15 +258,24 @@ def _unstack(plan: Plan, boxes: Sequence[Box], batch: jax.Array) -> Iterator[tup
 
 
 @lru_cache(maxsize=8)
-def _tile_program(network: UNet, kept: Box, finish: Finish, mesh: Mesh) -> Callable[[Params, jax.Array], jax.Array]:
-    """Returns the compiled sweep step: (params, uint8 `[devices, z, y, x]`) -> `[devices, z', y', x', k]`."""
+def _tile_program(
+    network: UNet,
+    channels: tuple[Channel, ...],
+    orientations: tuple[Orientation, ...],
+    *,
+    kept: Box,
+    finish: Finish,
+    mesh: Mesh,
+) -> Callable[[tuple[Params, ...], jax.Array], jax.Array]:
+    """Returns the compiled sweep step: (members, uint8 `[devices, z, y, x]`) -> `[devices, z', y', x', k]`."""
 
-    def predict_tile(params: Params, tile: jax.Array) -> jax.Array:
-        logits = apply(network, params, scale_raw(tile)[None, ..., None])
-        return finish(logits[0][kept.slices])
+    def predict_tile(members: tuple[Params, ...], tile: jax.Array) -> jax.Array:
+        raw = scale_raw(tile)
+        probability = mean_probabilities(network, members, raw, channels=channels, orientations=orientations)
+        return finish(probability[kept.slices], channels)
 
-    def predict_on_device(params: Params, tiles: jax.Array) -> jax.Array:
-        return jax.lax.map(partial(predict_tile, params), tiles)
+    def predict_on_device(members: tuple[Params, ...], tiles: jax.Array) -> jax.Array:
+        return jax.lax.map(partial(predict_tile, members), tiles)
 
     everywhere, split = PartitionSpec(), PartitionSpec(mesh.axis_names[0])
     return jax.jit(
@@ -261,7 +283,7 @@ def _tile_program(network: UNet, kept: Box, finish: Finish, mesh: Mesh) -> Calla
     )
 
 
-def check_raw(model: Model, raw: Volume, box: Box) -> None:
+def check_raw(model: Model | Ensemble, raw: Volume, box: Box) -> None:
     """Raises unless `model` can predict `box` of `raw`.
 
     Args:
@@ -289,7 +311,7 @@ def check_raw(model: Model, raw: Volume, box: Box) -> None:
         )
 
 
-def _create_results(model: Model, raw: Volume, address: str, plan: Plan) -> dict[str, Prediction]:
+def _create_results(model: Model | Ensemble, raw: Volume, address: str, plan: Plan) -> dict[str, Prediction]:
     """Makes, or on a second call opens, the empty volumes of every organelle."""
     provenance = {"raw": raw.address, "model": model.card.to_dict()}
     voxel_size_nm, offset_nm = plan.result_place(raw.voxel_size_nm, raw.offset_nm)
@@ -311,27 +333,35 @@ def _create_results(model: Model, raw: Volume, address: str, plan: Plan) -> dict
     }
 
 
-def _folders(model: Model, address: str) -> list[str]:
+def _folders(model: Model | Ensemble, address: str) -> list[str]:
     """Returns where each organelle's volumes lie: in `address` itself if there is only one organelle."""
     organelles = model.card.organelles
     return [address] if len(organelles) == 1 else [f"{address}/{organelle}" for organelle in organelles]
 
 
-def _start_writes(results: Mapping[str, Prediction], box: Box, values: npt.NDArray[np.generic]) -> list[Pending[None]]:
+def _start_writes(
+    results: Mapping[str, Prediction], box: Box, values: npt.NDArray[Any], channels: Sequence[Channel]
+) -> list[Pending[None]]:
     """Starts to write what `organelle_bytes` gave for `box` (voxels of the results)."""
-    likeliest = values[..., -1]
     writes = []
-    for channel, prediction in enumerate(results.values()):
-        writes.append(prediction.probability.write_async(box, values[..., channel]))
-        writes.append(prediction.segmentation.write_async(box, (likeliest == channel + 1).astype(np.uint8)))
+    for place, (channel, prediction) in enumerate(zip(channels, results.values(), strict=True)):
+        probability = values[..., place]
+        found = values[..., -1] == place + 1 if channel.kind == "softmax" else threshold(probability, 0.5)
+        writes.append(prediction.probability.write_async(box, probability))
+        writes.append(prediction.segmentation.write_async(box, found.astype(np.uint8)))
     return writes
 
 
-def _fingerprint(model: Model, raw: Volume, plan: Plan) -> dict[str, Any]:
+def _fingerprint(model: Model | Ensemble, raw: Volume, plan: Plan) -> dict[str, Any]:
     """Settings that a resumed sweep must share with the one that began it."""
-    digest = hashlib.blake2b(repr(model.card.architecture).encode(), digest_size=16)
-    for leaf in jax.tree.leaves(model.params):
+    card = model.card
+    # Of the softmax nothing is said, so that predictions begun before there were other channels can go on.
+    meanings = "" if card.meanings == exclusive(card.organelles) else repr(card.meanings)
+    digest = hashlib.blake2b(f"{card.architecture!r}{meanings}".encode(), digest_size=16)
+    ensemble = as_ensemble(model)
+    for leaf in jax.tree.leaves([member.params for member in ensemble.models]):
         digest.update(np.asarray(leaf).tobytes())
+    orientations = len(ensemble.orientations(plan.tile_shape))
     return {
         "model": digest.hexdigest(),
         "raw": raw.address,
@@ -340,6 +370,7 @@ def _fingerprint(model: Model, raw: Volume, plan: Plan) -> dict[str, Any]:
         "stop": list(plan.box.stop),
         "write_shape": list(plan.write_shape),
         "tile_shape": list(plan.tile_shape),
+        **({"orientations": orientations} if orientations > 1 else {}),
     }
 
 

@@ -1,28 +1,36 @@
 """A model against labelled regions, with the predictor that users run.
 
-The loss is that of training, balanced over the whole region instead of per crop, so it does not depend on blocks.
-Scores are those at the threshold that suits the organelle best: a balanced loss moves probabilities away from 0.5, and
-a threshold is chosen before a volume is segmented.
+The loss is that of training, balanced over the whole region instead of per crop, so it does not depend on blocks: the
+cross-entropy of the softmax and of each sigmoid or affinity, the squared difference of each distance. What else a
+training adds to its loss is left out. Scores are those at the threshold that suits the organelle best: a balanced loss
+moves probabilities away from 0.5, and a threshold is chosen before a volume is segmented.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import numpy.typing as npt
 
 from asem_jax.measurement.metrics import ProbabilityHistogram
 from asem_jax.measurement.scoring import Scores
+from asem_jax.models.channels import Channel, num_softmax, output_names
 from asem_jax.models.model import Model
-from asem_jax.prediction.predictor import make_plan, predict_blocks, probabilities
+from asem_jax.prediction.predictor import all_outputs, make_plan, predict_blocks
 from asem_jax.segmentation.labels import exclusion_zone, grey_level
-from asem_jax.training.crops import TrainingRegion
+from asem_jax.training.regions import TrainingRegion
+from asem_jax.training.targets import Targets, label_padding, make_targets
 from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.reflect import read_reflected
 
 LEAST_PROBABILITY = 1e-7  # below it float32 softmax is rounding; bounds the loss of a voxel at 16
+
+SOFTMAX = "softmax"  # name of the loss that exclusive organelles share
+
+_targets = jax.jit(make_targets, static_argnums=0, static_argnames=("voxel_size_nm", "padding"))
 
 
 @dataclass(frozen=True)
@@ -30,14 +38,16 @@ class Validation:
     """What a model is worth on one region.
 
     Attributes:
-      loss: balanced cross-entropy over the region.
+      loss: sum of `losses`.
       scores: per organelle, outside the exclusion zone, at the threshold of `thresholds`.
       thresholds: per organelle, the probability, 0 to 1, with the highest F1; 0.5 where the organelle is not there.
+      losses: balanced over the region, of the softmax under this name, and of each channel that is judged alone.
     """
 
     loss: float
     scores: dict[str, Scores]
     thresholds: dict[str, float]
+    losses: dict[str, float] = field(default_factory=dict)
 
     @property
     def f1(self) -> float:
@@ -45,11 +55,18 @@ class Validation:
         return _mean([scores.f1 for scores in self.scores.values()])
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the loss, the means over organelles and the thresholds; None where nothing can be scored."""
+        """Returns the loss, the means over organelles, and of each the threshold, F1 and loss; None = cannot be scored.
+
+        With organelles of one softmax alone, there is one loss.
+        """
         names = ("f1", "iou", "precision", "recall")
-        means = {name: _mean([getattr(scores, name) for scores in self.scores.values()]) for name in names}
-        known = {name: None if np.isnan(mean) else mean for name, mean in means.items()}
-        return {"loss": self.loss, **known, "thresholds": self.thresholds}
+        means = {name: _known(_mean([getattr(scores, name) for scores in self.scores.values()])) for name in names}
+        details: dict[str, Any] = {"thresholds": self.thresholds}
+        if len(self.scores) > 1:
+            details["f1_of"] = {name: _known(scores.f1) for name, scores in self.scores.items()}
+        if set(self.losses) - {SOFTMAX}:
+            details["losses"] = self.losses
+        return {"loss": self.loss, **means, **details}
 
 
 def validate(
@@ -80,35 +97,145 @@ def validate(
             f"{region.name}: the network predicts {plan.scale} voxels (z, y, x) per voxel of raw, labels are read on "
             "the grid of raw; predict the volume and score that (stages predict and evaluate)."
         )
-    num_channels = len(model.card.channels)
-    losses, voxels = np.zeros(num_channels), np.zeros(num_channels)
+    channels = model.card.meanings
+    sums = _Sums.empty(channels)
     sweeps = dict.fromkeys(model.card.organelles, ProbabilityHistogram.empty())
+    padding = label_padding(channels, region.raw.voxel_size_nm)
     for box, probability in predict_blocks(
-        model, partial(read_reflected, region.raw), plan, plan.write_boxes, probabilities
+        model, partial(read_reflected, region.raw), plan, plan.write_boxes, all_outputs
     ):
-        target, mask = region.read_target(box)
-        loss = -np.log(np.maximum(np.take_along_axis(probability, target[..., None], -1), LEAST_PROBABILITY))
-        losses += np.bincount(target[mask], loss[..., 0][mask], num_channels)
-        voxels += np.bincount(target[mask], minlength=num_channels)
-        grey = np.rint(255 * probability).astype(np.uint8)
+        members, known = region.read_members(box.grow(padding))
+        targets = _targets(channels, members, known, voxel_size_nm=region.raw.voxel_size_nm, padding=padding)
+        sums += _Sums.of(channels, probability, targets)
+        inside = Box.of_shape(box.shape, padding).slices
+        truths = _truths(channels, members[inside], known[inside], targets)
         zones = _exclusion_zones(region, box, inwards=exclude_inwards, outwards=exclude_outwards)
-        for channel, (organelle, zone) in enumerate(zip(sweeps, zones, strict=True), start=1):
-            sweeps[organelle] += ProbabilityHistogram.of(grey[..., channel], target == channel, mask & ~zone)
-    weights = 1.0 / (num_channels * np.clip(voxels / max(voxels.sum(), 1), min_fraction, max_fraction))
-    mean_loss = float((weights * losses).sum() / max((weights * voxels).sum(), 1e-12))
+        grey = np.rint(255 * probability).astype(np.uint8)[..., -len(channels) :]
+        for place, (organelle, zone, truth) in enumerate(zip(sweeps, zones, truths, strict=True)):
+            sweeps[organelle] += ProbabilityHistogram.of(grey[..., place], truth.there, truth.known & ~zone)
+    losses = sums.losses_of(channels, min_fraction, max_fraction)
     thresholds = {
         organelle: sweep.best_threshold() if sweep.foreground.sum() else 0.5 for organelle, sweep in sweeps.items()
     }
     counts = {organelle: sweeps[organelle].counts_at(grey_level(level)) for organelle, level in thresholds.items()}
-    return Validation(mean_loss, {organelle: Scores.of(sums) for organelle, sums in counts.items()}, thresholds)
+    scores = {organelle: Scores.of(sums) for organelle, sums in counts.items()}
+    return Validation(sum(losses.values()), scores, thresholds, losses)
+
+
+class _Truth(NamedTuple):
+    """Where a channel's organelle is, and where that is known, bool `[z, y, x]`."""
+
+    there: npt.NDArray[np.bool_]
+    known: npt.NDArray[np.bool_]
+
+
+def _truths(
+    channels: Sequence[Channel], members: npt.NDArray[np.integer], known: npt.NDArray[np.bool_], targets: Targets
+) -> list[_Truth]:
+    """Returns what each channel is scored against: its labels, whether or not its distance to them is certain."""
+    number = num_softmax(channels)
+    choice, values = np.asarray(targets.choice), np.asarray(targets.values)
+    truths = [_Truth(choice == place + 1, np.asarray(targets.choice_known)) for place in range(number)]
+    for place, channel in enumerate(channels[number:]):
+        if channel.kind == "affinity":
+            truths.append(_Truth(values[..., place] > 0, np.asarray(targets.known[..., place])))
+        else:
+            truths.append(_Truth(members[..., number + place] != 0, known[..., number + place]))
+    return truths
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Losses and voxels of a part of a region: of each output of the softmax, and of both sides of the other channels.
+
+    Attributes:
+      losses: summed, float64 `[outputs]`.
+      voxels: that they come from.
+      sided_losses: float64 `[channels, 2]`, outside and inside the channel that balances.
+      sided_voxels: that they come from.
+      balance: float64 `[channels, 2]`, voxels outside and inside the channel itself.
+    """
+
+    losses: npt.NDArray[np.float64]
+    voxels: npt.NDArray[np.float64]
+    sided_losses: npt.NDArray[np.float64]
+    sided_voxels: npt.NDArray[np.float64]
+    balance: npt.NDArray[np.float64]
+
+    def __add__(self, other: "_Sums") -> "_Sums":
+        return _Sums(*(getattr(self, part.name) + getattr(other, part.name) for part in fields(self)))
+
+    @classmethod
+    def empty(cls, channels: Sequence[Channel]) -> "_Sums":
+        """Returns sums of nothing."""
+        number = num_softmax(channels)
+        outputs, sides = len(output_names(channels[:number])), (len(channels) - number, 2)
+        return cls(np.zeros(outputs), np.zeros(outputs), np.zeros(sides), np.zeros(sides), np.zeros(sides))
+
+    @classmethod
+    def of(cls, channels: Sequence[Channel], probability: npt.NDArray[Any], targets: Targets) -> "_Sums":
+        """Returns the sums of a block: probabilities `[z, y, x, outputs]` and what they should have been."""
+        sums = cls.empty(channels)
+        if number := len(sums.losses):
+            choice, mask = np.asarray(targets.choice), np.asarray(targets.choice_known)
+            chosen = np.take_along_axis(probability, choice[..., None], -1)[..., 0]
+            loss = -np.log(np.maximum(chosen, LEAST_PROBABILITY))
+            sums.losses[:] = np.bincount(choice[mask], loss[mask], number)
+            sums.voxels[:] = np.bincount(choice[mask], minlength=number)
+        single = channels[num_softmax(channels) :]
+        values, known = np.asarray(targets.values), np.asarray(targets.known)
+        inside = values > 0
+        for place, (channel, parent) in enumerate(zip(single, _parents(single), strict=True)):
+            loss = _loss_of(channel, probability[..., number + place], values[..., place])
+            used = known[..., place] & known[..., parent]
+            sums.sided_losses[place] = np.bincount(inside[..., parent][used], loss[used], 2)
+            sums.sided_voxels[place] = np.bincount(inside[..., parent][used], minlength=2)
+            sums.balance[place] = np.bincount(inside[..., place][known[..., place]], minlength=2)
+        return sums
+
+    def losses_of(self, channels: Sequence[Channel], min_fraction: float, max_fraction: float) -> dict[str, float]:
+        """Returns the balanced loss of the softmax and of each other channel."""
+        found = {}
+        if number := len(self.losses):
+            shares = np.clip(self.voxels / max(self.voxels.sum(), 1), min_fraction, max_fraction)
+            weights = 1.0 / (number * shares)
+            found[SOFTMAX] = float((weights * self.losses).sum() / max((weights * self.voxels).sum(), 1e-12))
+        single = channels[num_softmax(channels) :]
+        for place, (channel, parent) in enumerate(zip(single, _parents(single), strict=True)):
+            share = np.clip(self.balance[parent, 1] / max(self.balance[parent].sum(), 1), min_fraction, max_fraction)
+            weights = 1.0 / (2.0 * np.array([1.0 - share, share]))
+            voxels = max(self.sided_voxels[place].sum(), 1)
+            found[channel.name] = float((weights * self.sided_losses[place]).sum() / voxels)
+        return found
+
+
+def _parents(channels: Sequence[Channel]) -> list[int]:
+    """Returns, for each channel, the place of the one that balances it."""
+    names = [channel.name for channel in channels]
+    return [names.index(channel.parent or channel.name) for channel in channels]
+
+
+def _loss_of(
+    channel: Channel, probability: npt.NDArray[Any], values: npt.NDArray[np.floating]
+) -> npt.NDArray[np.floating]:
+    """Returns the loss per voxel of a channel that is judged alone; a distance beyond -1 or 1 counts as that."""
+    if channel.kind == "distance":
+        return (2.0 * probability - 1.0 - values) ** 2
+    truth = np.where(values > 0, probability, 1.0 - probability)
+    loss: npt.NDArray[np.floating] = -np.log(np.maximum(truth, LEAST_PROBABILITY))
+    return loss
 
 
 def _exclusion_zones(region: TrainingRegion, box: Box, *, inwards: int, outwards: int) -> list[npt.NDArray[np.bool_]]:
     """Returns the exclusion zone of each organelle in `box`, as the labels around the box make it."""
     wide = box.grow(max(inwards, outwards)).intersect(region.labelled)
     inside = box.shift([-a for a in wide.start]).slices
-    zones = [exclusion_zone(labels, inwards=inwards, outwards=outwards) for labels in region.read_labels(wide)]
+    zones = [exclusion_zone(labels, inwards=inwards, outwards=outwards) for labels in region.read_objects(wide)]
     return [zone[inside] for zone in zones]
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value
 
 
 def _mean(values: Sequence[float]) -> float:

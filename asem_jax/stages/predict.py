@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from asem_jax.models.checkpoint import load_model
 from asem_jax.prediction.appearance import warn_of_appearance
+from asem_jax.prediction.ensemble import Ensemble
 from asem_jax.prediction.predictor import check_raw, sweep_volume
 from asem_jax.volumes.geometry import Box, int3
 from asem_jax.volumes.volume import Volume, open_volume
@@ -24,8 +25,10 @@ def run(config: ConfigDict, workdir: Path) -> None:
     Raises:
       ValueError: a volume does not fit the model, or was begun with other settings.
     """
-    model = load_model(config.model)
-    logger.info("model %s: %s at %s nm", config.model, ", ".join(model.card.organelles), model.card.voxel_size_nm)
+    addresses = (config.model,) if isinstance(config.model, str) else tuple(config.model)
+    model = Ensemble(tuple(load_model(address) for address in addresses), config.symmetries)
+    names = ", ".join(model.card.organelles)
+    logger.info("model %s: %s at %s nm", " and ".join(addresses), names, model.card.voxel_size_nm)
     volumes = {name: open_volume(section.raw) for name, section in config.volumes.items()}
     boxes = {name: _box(raw, config.volumes[name], f"volumes.{name}") for name, raw in volumes.items()}
     for name, raw in volumes.items():

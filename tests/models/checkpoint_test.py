@@ -10,7 +10,8 @@ import pytest
 from asem_jax.models.architecture import asem
 from asem_jax.models.checkpoint import NOT_VALIDATED, Checkpoints, load_model, load_state
 from asem_jax.models.model import ModelCard, Params
-from asem_jax.training.step import TrainState, make_optimizer
+from asem_jax.training.optimizer import make_optimizer
+from asem_jax.training.step import TrainState
 
 CARD = ModelCard(
     organelles=("mito",),

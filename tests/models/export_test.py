@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from asem_jax.models import export as exporting
+from asem_jax.models.channels import Channel
 from asem_jax.models.export import export_model
 from asem_jax.models.model import Model, ModelCard, scale_raw
 from asem_jax.models.shapes import output_shape, stride, valid_input_shape
@@ -101,6 +102,15 @@ def test_the_card_is_the_models_and_says_what_goes_in_and_out(model: Model, fold
     readme = (folder / "README.md").read_text()
     for words in ("10 x 10 x 10 nm in", "v / 127.5 - 1", "background, mito", "membranes dark", "XLA's convolution"):
         assert words in readme
+
+
+def test_the_readme_says_how_each_kind_of_channel_becomes_a_probability(model: Model, tmp_path: Path) -> None:
+    meanings = (Channel("mito", "distance", "all", (3,)), Channel("er", "sigmoid", "all", (16,)))
+    card = replace(model.card, organelles=("mito", "er"), meanings=meanings)
+    export_model(Model(model.params, card), tmp_path, input_shape=(20, 20, 20))
+    readme = (tmp_path / "README.md").read_text()
+    assert "mito: about tanh(distance to the border / 50 nm), as it is; er: its sigmoid is the probability" in readme
+    assert ModelCard.from_dict(json.loads((tmp_path / "card.json").read_text())) == card
 
 
 @pytest.mark.parametrize("name", ["asem_same", "asem_flat", "cosem_8to4nm"])

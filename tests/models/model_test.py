@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from asem_jax.models.architecture import Head, asem, cosem_8to4nm
+from asem_jax.models.channels import Channel
 from asem_jax.models.model import ModelCard
 from tests.phantoms import small_model
 
@@ -15,6 +16,26 @@ def test_a_card_survives_json() -> None:
     card = small_model(organelles=2).card
     assert ModelCard.from_dict(json.loads(json.dumps(card.to_dict()))) == card
     assert card.channels == ("background", "mito", "er")
+
+
+def test_a_card_without_meanings_means_one_softmax() -> None:
+    card = small_model(organelles=2).card
+    old = json.loads(json.dumps(card.to_dict()))
+    del old["meanings"]
+    assert ModelCard.from_dict(old) == card
+    assert [channel.kind for channel in card.meanings] == ["softmax", "softmax"]
+
+
+def test_a_card_of_channels_judged_alone_survives_json_and_has_no_background() -> None:
+    meanings = (
+        Channel("mito", "distance", "all", (3, 4), parent=None, added_nm=8.0),
+        Channel("beside", "affinity", "all", None, offset=(0, 0, -1)),
+    )
+    card = replace(small_model().card, organelles=("mito", "beside"), meanings=meanings)
+    assert card.channels == ("mito", "beside")
+    assert ModelCard.from_dict(json.loads(json.dumps(card.to_dict()))) == card
+    with pytest.raises(ValueError, match=r"organelles=\('mito',\) are not the names of meanings=.*give the same"):
+        replace(card, organelles=("mito",))
 
 
 def test_a_card_says_how_large_the_voxels_are_that_the_network_predicts() -> None:
@@ -26,7 +47,7 @@ def test_a_card_says_how_large_the_voxels_are_that_the_network_predicts() -> Non
 
 def test_a_network_whose_first_head_does_not_fit_the_organelles_is_refused() -> None:
     card = small_model(organelles=2).card
-    with pytest.raises(ValueError, match=r"'head' has 2 channels with activation none, .* mito, er need 3 \(back"):
+    with pytest.raises(ValueError, match=r"has 2 channels with activation none, .* need 3 \(background, mito, er\)"):
         replace(card, architecture=asem(num_channels=2))
     affinities = replace(asem(), heads=(Head("affinities", 3, (1, 1, 1), "sigmoid"),))
     with pytest.raises(ValueError, match=r"'affinities' has 3 channels with activation sigmoid"):

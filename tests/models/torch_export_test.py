@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from asem_jax.models.architecture import Architecture
+from asem_jax.models.channels import Channel
 from asem_jax.models.model import Model, ModelCard
 from asem_jax.models.shapes import valid_input_shape
 from asem_jax.models.torch_export import (
@@ -159,3 +160,12 @@ def test_pytorch_reads_it_where_it_is_installed(tmp_path: Path) -> None:
     assert found["numbers"] == CONTENT["numbers"] and found["texts"] == CONTENT["texts"]
     for name, array in CONTENT["arrays"].items():
         np.testing.assert_array_equal(found["arrays"][name].numpy(), array)
+
+
+def test_channels_outside_a_softmax_are_refused(tmp_path: Path) -> None:
+    plain = model_of(doubling("asem"))
+    meanings = (Channel("mito", "sigmoid", "mito"), Channel("far", "distance", "mito"))
+    other = Model(plain.params, replace(plain.card, organelles=("mito", "far"), meanings=meanings))
+    with pytest.raises(ValueError, match=r"channels mito, far are outside a softmax, .*; export as stablehlo"):
+        export_torch(other, tmp_path / "model_checkpoint_1")
+    assert not any(tmp_path.iterdir())

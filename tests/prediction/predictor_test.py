@@ -4,16 +4,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from asem_jax.models.architecture import asem, cosem_8to4nm, multitask
+from asem_jax.models.channels import Channel
 from asem_jax.models.model import Model, scale_raw
 from asem_jax.models.shapes import context, output_start, stride, valid_input_shape
 from asem_jax.prediction import predictor
 from asem_jax.prediction.planner import scaled
-from asem_jax.prediction.predictor import make_plan, predict, predict_blocks, predict_volume, probabilities
+from asem_jax.prediction.predictor import all_outputs, make_plan, predict, predict_blocks, predict_volume
 from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.reflect import reflect_block
 from asem_jax.volumes.volume import open_volume
@@ -149,6 +151,36 @@ def test_several_organelles_get_a_folder_each(tmp_path: Path) -> None:
     assert not np.any(both[0].read(raw.box) & both[1].read(raw.box))
 
 
+def test_channels_of_other_kinds_are_segmented_where_they_are_at_least_half_sure(tmp_path: Path) -> None:
+    plain = small_model(organelles=2)
+    logits = plain(scale_raw(RAW[None, ..., None]))
+    head = {**plain.params["head"], "bias": plain.params["head"]["bias"] - jnp.median(logits, axis=(0, 1, 2, 3))}
+    plain = Model({**plain.params, "head": head}, plain.card)
+    channels = (Channel("golgi", "softmax", "golgi"), Channel("mito", "distance", "all", (3,)))
+    mixed = Model(plain.params, replace(plain.card, organelles=("golgi", "mito"), meanings=channels))
+    raw = write_volume(tmp_path / "cell.zarr/raw", RAW)
+    results = predict_volume(mixed, raw, f"{tmp_path}/cell.zarr/predictions/mixed")
+    sure = predict(mixed, RAW)
+    three = predict(plain, RAW)  # the same logits in one softmax
+    np.testing.assert_allclose(sure[..., 1], three[..., 1] / (three[..., 0] + three[..., 1]), atol=1e-5)
+    for place, name in enumerate(("golgi", "mito"), start=1):
+        stored = results[name].probability.read(raw.box)
+        assert np.abs(stored - 255 * sure[..., place]).max() <= 0.51
+        found = results[name].segmentation.read(raw.box)
+        clear = np.abs(sure[..., place] - 0.5) > 1e-3
+        np.testing.assert_array_equal(found[clear], (sure[..., place] > 0.5)[clear])
+        assert 0 < found.mean() < 1
+
+
+def test_what_an_output_means_is_part_of_a_sweep(tmp_path: Path, model: Model) -> None:
+    plan = make_plan(model, Box.of_shape(SHAPE))
+    raw = write_volume(tmp_path / "cell.zarr/raw", RAW)
+    two = small_model(organelles=2)
+    meanings = tuple(Channel(name, kind, name) for name, kind in (("mito", "softmax"), ("er", "distance")))
+    other = Model(two.params, replace(two.card, meanings=meanings))
+    assert predictor._fingerprint(two, raw, plan) != predictor._fingerprint(other, raw, plan)
+
+
 def test_an_interrupted_sweep_goes_on_and_ends_the_same(
     tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,7 +240,7 @@ def tiled(
     boxes = plan.write_boxes[::-1] if backwards else plan.write_boxes
     result = np.full((*scaled(everything, plan.scale).shape, 2), np.nan, np.float32)
     for block, values in predict_blocks(
-        model, lambda b: reflect_block(RAW, everything, b, everything), plan, boxes, probabilities
+        model, lambda b: reflect_block(RAW, everything, b, everything), plan, boxes, all_outputs
     ):
         result[scaled(block, plan.scale).slices] = values
     return result

@@ -10,10 +10,12 @@ from scipy import ndimage
 
 from asem_jax.measurement.metrics import Counts
 from asem_jax.measurement.scoring import Scores
+from asem_jax.models.channels import Channel, exclusive
 from asem_jax.models.model import Model
 from asem_jax.prediction import predictor, validation
 from asem_jax.prediction.validation import Validation, validate
-from asem_jax.training.crops import TrainingRegion
+from asem_jax.training.regions import ChannelLabels, TrainingRegion
+from asem_jax.training.targets import make_targets
 from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.volume import Volume
 from tests.phantoms import NARROW_NETWORKS, balls, small_model, write_volume
@@ -48,6 +50,12 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Volume]:
     return {name: write_volume(container / name, array) for name, array in arrays.items()}
 
 
+def region_of(raw: Volume, labels: tuple[Volume, ...], mask: Volume | None, box: Box) -> TrainingRegion:
+    """Returns a region of organelles that exclude each other."""
+    channels = exclusive(("mito", "er")[: len(labels)])
+    return TrainingRegion("val", raw, tuple(map(ChannelLabels, channels, labels)), mask, box)
+
+
 def by_hand(
     probability: npt.NDArray[np.float32], target: npt.NDArray[np.integer], used: npt.NDArray[np.bool_]
 ) -> float:
@@ -69,7 +77,7 @@ def test_validation_is_prediction_and_scoring(
     model: Model, probability: npt.NDArray[np.float32], volumes: dict[str, Volume], masked: bool
 ) -> None:
     mask = volumes["mask"] if masked else None
-    found = validate(model, TrainingRegion("val", volumes["raw"], (volumes["labels/mito"],), mask, BOX), **SETTINGS)
+    found = validate(model, region_of(volumes["raw"], (volumes["labels/mito"],), mask, BOX), **SETTINGS)
     labels, inside = LABELS[BOX.slices], probability[BOX.slices]
     used = mask.read(BOX) != 0 if mask else np.ones(labels.shape, bool)
     assert found.loss == pytest.approx(by_hand(inside, labels, used), abs=1e-5)
@@ -83,7 +91,7 @@ def test_validation_is_prediction_and_scoring(
 
 
 def test_blocks_do_not_matter(model: Model, volumes: dict[str, Volume], monkeypatch: pytest.MonkeyPatch) -> None:
-    region = TrainingRegion("val", volumes["raw"], (volumes["labels/mito"],), volumes["mask"], BOX)
+    region = region_of(volumes["raw"], (volumes["labels/mito"],), volumes["mask"], BOX)
     whole = validate(model, region, **SETTINGS)
     monkeypatch.setattr(validation, "make_plan", lambda m, box: predictor.make_plan(m, box, (8, 12, 16)))
     tiled = validate(model, region, **SETTINGS)
@@ -97,7 +105,7 @@ def test_what_the_mask_leaves_out_does_not_matter(tmp_path: Path, model: Model, 
     labels[:, :, :12] = 1 - labels[:, :, :12]
     other = write_volume(tmp_path / "cell.zarr/labels/mito", labels)
     both = [
-        validate(model, TrainingRegion("val", volumes["raw"], (truth,), volumes["mask"], BOX), **NO_ZONE)
+        validate(model, region_of(volumes["raw"], (truth,), volumes["mask"], BOX), **NO_ZONE)
         for truth in (volumes["labels/mito"], other)
     ]
     assert both[0] == both[1]
@@ -107,13 +115,13 @@ def test_labels_that_say_what_the_model_says_score_one(
     tmp_path: Path, model: Model, probability: npt.NDArray[np.float32], volumes: dict[str, Volume]
 ) -> None:
     labels = write_volume(tmp_path / "cell.zarr/labels/mito", probability.argmax(-1).astype(np.uint8))
-    found = validate(model, TrainingRegion("val", volumes["raw"], (labels,), None, BOX), **NO_ZONE)
+    found = validate(model, region_of(volumes["raw"], (labels,), None, BOX), **NO_ZONE)
     assert found.f1 > 0.999
 
 
 def test_every_organelle_is_scored_outside_its_own_zone(volumes: dict[str, Volume]) -> None:
     labels = (volumes["labels/mito"], volumes["labels/er"])
-    region = TrainingRegion("val", volumes["raw"], labels, None, volumes["raw"].box)
+    region = region_of(volumes["raw"], labels, None, volumes["raw"].box)
     found = validate(small_model(organelles=2), region, **SETTINGS)
     claimed_once = (LABELS == 0) | (labels[1].read(region.box) == 0)
     for organelle, volume in zip(("mito", "er"), labels, strict=True):
@@ -122,9 +130,46 @@ def test_every_organelle_is_scored_outside_its_own_zone(volumes: dict[str, Volum
     assert found.f1 == pytest.approx(np.mean([scores.f1 for scores in found.scores.values()]))
 
 
+def test_channels_judged_alone_have_a_loss_and_a_score_each(volumes: dict[str, Volume]) -> None:
+    channels = (
+        Channel("mito", "sigmoid", "mito"),
+        Channel("far", "distance", "mito", scale_nm=20.0),
+        Channel("er", "sigmoid", "er", parent="mito"),
+        Channel("beside", "affinity", "mito", offset=(0, 0, 1)),
+    )
+    names = tuple(channel.name for channel in channels)
+    plain = small_model(organelles=3)
+    model = Model(plain.params, replace(plain.card, organelles=names, meanings=channels))
+    box = Box((7, 7, 7), (23, 29, 33))
+    labels = tuple(ChannelLabels(channel, volumes[f"labels/{channel.labels}"]) for channel in channels)
+    region = TrainingRegion("val", volumes["raw"], labels, volumes["mask"], box)
+    found = validate(model, region, **NO_ZONE)
+    sure = predictor.predict(model, RAW)[box.slices]
+    members, known = region.read_members(box.grow(6))
+    targets = make_targets(channels, members, known, voxel_size_nm=(10.0,) * 3, padding=(6,) * 3)
+    assert not np.asarray(targets.known[..., 1]).all()
+    inside, values = np.asarray(targets.values) > 0, np.asarray(targets.values)
+    for place, parent in enumerate((0, 1, 0, 3)):
+        there = inside[..., place]
+        losses = -np.log(np.where(there, sure[..., place], 1 - sure[..., place]))
+        if channels[place].kind == "distance":
+            losses = (2 * sure[..., place] - 1 - values[..., place]) ** 2
+        used = np.asarray(targets.known[..., place])
+        share = np.clip(inside[..., parent][np.asarray(targets.known[..., parent])].mean(), 0.3, 0.9)
+        weights = np.where(inside[..., parent], 1 / share, 1 / (1 - share)) / 2
+        assert found.losses[names[place]] == pytest.approx((losses * weights)[used].mean(), rel=1e-4), names[place]
+    assert found.loss == pytest.approx(sum(found.losses.values()))
+    assert set(found.as_json()["losses"]) == set(found.as_json()["f1_of"]) == set(names)
+    counts = {name: scores.counts for name, scores in found.scores.items()}
+    mask = volumes["mask"].read(box) != 0
+    assert [counts[name].num_voxels for name in names[:3]] == [mask.sum()] * 3  # certainty is a matter of the loss
+    there = counts["far"].true_positive + counts["far"].false_negative
+    assert there == (LABELS[box.slices] * mask).sum()
+
+
 def test_a_region_without_a_used_voxel_has_no_score(tmp_path: Path, model: Model, volumes: dict[str, Volume]) -> None:
     nothing = write_volume(tmp_path / "cell.zarr/mask", np.zeros(SHAPE, np.uint8))
-    region = TrainingRegion("val", volumes["raw"], (volumes["labels/mito"],), nothing, BOX)
+    region = region_of(volumes["raw"], (volumes["labels/mito"],), nothing, BOX)
     found = validate(model, region, **SETTINGS)
     assert found.loss == 0.0
     assert np.isnan(found.f1)
@@ -134,7 +179,7 @@ def test_a_region_without_a_used_voxel_has_no_score(tmp_path: Path, model: Model
 
 def test_a_network_with_a_finer_grid_is_refused(volumes: dict[str, Volume]) -> None:
     finer = small_model(architecture=replace(NARROW_NETWORKS["cosem_8to4nm"], padding="same"))
-    region = TrainingRegion("val", volumes["raw"], (volumes["labels/mito"],), None, BOX)
+    region = region_of(volumes["raw"], (volumes["labels/mito"],), None, BOX)
     with pytest.raises(ValueError, match=r"val: the network predicts \(2, 2, 2\) voxels .*; predict the volume"):
         validate(finer, region, **SETTINGS)
 
@@ -145,6 +190,7 @@ def test_organelles_that_cannot_be_scored_are_left_out_of_the_mean() -> None:
     assert found.f1 == pytest.approx(2 / 3)
     logged = found.as_json()
     assert logged.pop("thresholds") == {"mito": 0.3, "er": 0.5}
+    assert logged.pop("f1_of") == {"mito": pytest.approx(2 / 3), "er": None}
     assert logged == pytest.approx(
         {"loss": 0.5, "f1": 2 / 3, "iou": (0.5 + 1) / 2, "precision": 1 / 3, "recall": 1 / 3}
     )

@@ -36,7 +36,9 @@ def section(run_folder: Path, tmp_path: Path) -> ConfigDict:
     """The section for one volume, that lies in `tmp_path`."""
     raw = write_volume(tmp_path / "cell.zarr/raw", RAW)
     volume = {"raw": raw.address, "target": f"{tmp_path}/cell.zarr/mito", "start": None, "stop": None}
-    return ConfigDict({"model": str(run_folder), "volumes": {"cell": volume}, "write_shape": (16, 16, 16)})
+    return ConfigDict(
+        {"model": str(run_folder), "symmetries": "none", "volumes": {"cell": volume}, "write_shape": (16, 16, 16)}
+    )
 
 
 def test_the_section_of_the_tests_is_complete(section: ConfigDict) -> None:
