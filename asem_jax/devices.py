@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 import numpy.typing as npt
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 Tree = TypeVar("Tree")
@@ -76,6 +77,13 @@ def replicate(mesh: Mesh, tree: Tree) -> Tree:
 def is_speaker() -> bool:
     """Says whether this process speaks for the job: the first one writes logs and configs."""
     return jax.process_index() == 0
+
+
+def in_any_process(flag: bool) -> bool:
+    """Says whether `flag` is set in any process of the job; all of them have to ask, and get one answer."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.process_allgather(np.array(flag)).any())
 
 
 def num_processes() -> int:

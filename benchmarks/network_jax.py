@@ -17,7 +17,8 @@ from asem_jax.models.torch_files import read_torch_file
 from asem_jax.models.torch_weights import params_from_state_dict
 from asem_jax.models.unet import UNet
 from asem_jax.training.losses import balanced_cross_entropy
-from asem_jax.training.step import init_state, make_optimizer
+from asem_jax.training.optimizer import make_optimizer
+from asem_jax.training.step import init_state
 from benchmarks.worker import serve
 
 GPU = jax.default_backend() == "gpu"

@@ -26,6 +26,7 @@ def get_config() -> ConfigDict:
             "data_dir": "runs/simulate_hpf",
             "predict": {
                 "model": "runs/train_cf",
+                "symmetries": "none",
                 "volumes": {"hpf": {"raw": f"{CELL}/raw", "target": PREDICTION, "start": None, "stop": None}},
                 "write_shape": None,
             },

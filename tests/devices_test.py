@@ -18,7 +18,8 @@ mesh = devices.make_mesh()
 batch = devices.place_batch(mesh, np.arange(4.0) + 4 * jax.process_index())
 weight = devices.replicate(mesh, {"w": np.float32(2)})["w"]
 mean = jax.jit(lambda w, x: w * x.mean())(weight, batch)
-print(devices.is_speaker(), jax.device_count(), devices.make_local_mesh().size, batch.shape[0], float(mean))
+asked = devices.in_any_process(jax.process_index() == 1), devices.in_any_process(False)
+print(devices.is_speaker(), jax.device_count(), devices.make_local_mesh().size, batch.shape[0], float(mean), *asked)
 """
 
 
@@ -103,5 +104,6 @@ def test_two_processes_join_and_share_a_batch(monkeypatch):
         monkeypatch.setenv("ASEM_JAX_PROCESS_ID", str(index))
         command = [sys.executable, "-c", _MEAN_OVER_PROCESSES]
         running.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-    answers = [process.communicate(timeout=60)[0].split()[-5:] for process in running]
-    assert answers == [["True", "4", "2", "8", "7.0"], ["False", "4", "2", "8", "7.0"]]
+    answers = [process.communicate(timeout=60)[0].split()[-7:] for process in running]
+    of_both = ["4", "2", "8", "7.0", "True", "False"]
+    assert answers == [["True", *of_both], ["False", *of_both]]

@@ -25,6 +25,7 @@ from ome_zarr_models import open_ome_zarr
 
 import asem_jax as asem
 from asem_jax import experiment
+from asem_jax.interruption import REQUEUE
 
 pytestmark = pytest.mark.slow
 
@@ -221,6 +222,12 @@ def test_two_processes_train_as_one_does(whole: Path, tmp_path: Path) -> None:
     # Stopped after a checkpoint and begun again, so that both restore too.
     with two_processes(two, config) as processes:
         assert killed(processes[0], (two / "run/checkpoints/2").exists)
+    # Asked to stop; one of them is enough.
+    with two_processes(two, config) as processes:
+        while len(records(two / "run")) < 3 and all(process.poll() is None for process in processes):
+            time.sleep(0.01)
+        processes[1].send_signal(signal.SIGUSR1)
+        assert [process.wait(SECONDS) for process in processes] == [REQUEUE, REQUEUE]
     with two_processes(two, config) as processes:
         for process in processes:
             finish(two, process)

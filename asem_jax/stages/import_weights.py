@@ -13,7 +13,8 @@ from asem_jax.models.catalogue import PublishedModel, find_model, recognise
 from asem_jax.models.checkpoint import NOT_VALIDATED, Checkpoints
 from asem_jax.models.download import check_address, fetch
 from asem_jax.models.torch_import import Facts, Imported, facts_of, import_checkpoint
-from asem_jax.training.step import TrainState, make_optimizer, with_moments
+from asem_jax.training.optimizer import make_optimizer, with_moments
+from asem_jax.training.step import TrainState
 from asem_jax.volumes.geometry import float3, int3
 
 logger = logging.getLogger(__name__)

@@ -6,40 +6,35 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
 from ml_collections import ConfigDict
 
-from asem_jax import __version__, devices
-from asem_jax.models.architecture import Architecture, symmetric
+from asem_jax import devices
+from asem_jax.interruption import Interruption, deferred
 from asem_jax.models.checkpoint import NOT_VALIDATED, Checkpoints, load_model, load_state
 from asem_jax.models.model import Model, ModelCard, Params
-from asem_jax.models.shapes import output_shape
 from asem_jax.prediction.validation import Validation, validate
 from asem_jax.progress import progress
-from asem_jax.training.augment import Augmentation, allowed_transpositions
-from asem_jax.training.crops import Batch, Sampling, TrainingRegion, read_batches
+from asem_jax.stages.recipe import make_card, make_recipe, make_sampling, open_regions, predicted_shape
+from asem_jax.training.crops import Batch, read_batches, region_shares
 from asem_jax.training.logbook import Logbook
-from asem_jax.training.step import (
-    Recipe,
-    TrainState,
-    init_state,
-    make_optimizer,
-    moments_of,
-    parallel_train_step,
-    with_moments,
-)
-from asem_jax.volumes.geometry import Box, float3, int3
-from asem_jax.volumes.grey_values import percentiles, sample_blocks
-from asem_jax.volumes.volume import open_volume
+from asem_jax.training.optimizer import matches, moments_of, name_of, with_moments
+from asem_jax.training.regions import TrainingRegion
+from asem_jax.training.step import Recipe, TrainState, init_state, parallel_train_step, preview, start_average
+from asem_jax.training.transfer import take_over
+from asem_jax.volumes.geometry import int3
 
 logger = logging.getLogger(__name__)
 
 # Between two runs in one folder; init_optimizer matters at the first step only.
-MAY_CHANGE = ("validation_regions", "batches_ahead", "reader_threads", "init_optimizer")
+MAY_CHANGE = ("validation_regions", "batches_ahead", "reader_threads", "images_every", "init_optimizer")
 
 
 def run(config: ConfigDict, workdir: Path) -> None:
@@ -53,12 +48,13 @@ def run(config: ConfigDict, workdir: Path) -> None:
       ValueError: the settings do not fit together, the volumes or the checkpoint there.
     """
     _check_intervals(config)
-    _output_shape(config)  # raises where input_shape does not fit the network
+    predicted_shape(config)  # raises where input_shape does not fit the network
     regions = open_regions("regions", config.regions, config)
+    region_shares(regions, config.favoured, config.favoured_probability)  # raises where they do not fit
     validation_regions = open_regions("validation_regions", config.validation_regions, config)
-    card = _make_card(config, regions)
+    card = make_card(config, regions)
     mesh = devices.make_mesh()
-    _check_batch(config.batch_size, mesh.size)
+    _check_batch(config, mesh.size)
     with Checkpoints(workdir) as checkpoints:
         first_step = checkpoints.latest_step or 0
         if first_step:
@@ -66,8 +62,8 @@ def run(config: ConfigDict, workdir: Path) -> None:
         if first_step >= config.num_train_steps:
             logger.info("trained already: %d of %d steps", first_step, config.num_train_steps)
             return
-        recipe = _make_recipe(config, card)
-        state = devices.replicate(mesh, _first_state(config, card, recipe))
+        recipe = make_recipe(config, card)
+        state = devices.replicate(mesh, _first_state(config, recipe))
         if first_step:
             state = checkpoints.restore(state)
         with Logbook(workdir, first_step) if devices.is_speaker() else _Silence() as logbook:
@@ -85,7 +81,9 @@ class _Training:
     validation_regions: Sequence[TrainingRegion]
     checkpoints: Checkpoints
     logbook: "Logbook | _Silence"
-    losses: list[jax.Array] = field(default_factory=list)
+    losses: list[jax.Array] = field(default_factory=list)  # of the steps since the last record
+    addresses: list[Sequence[str]] = field(default_factory=list)  # of their crops
+    skipped_in_a_row: int = 0
     waited_s: float = 0.0
     since_s: float = field(default_factory=time.monotonic)
 
@@ -95,21 +93,32 @@ class _Training:
         update = parallel_train_step(self.recipe, mesh)
         batches = self._batches(regions, first_step)
         self.since_s = time.monotonic()
-        with progress(config.num_train_steps, label="train", unit="steps", initial=first_step) as bar:
+        with (
+            deferred() as requested,
+            progress(config.num_train_steps, label="train", unit="steps", initial=first_step) as bar,
+        ):
             for step in range(first_step + 1, config.num_train_steps + 1):
                 batch, addresses = self._next(batches)
                 state, loss = update(state, {k: devices.place_batch(mesh, v) for k, v in batch.items()})
                 self.losses.append(loss)
+                self.addresses.append(addresses)
                 if jax.default_backend() == "cpu":
                     # Simulated devices share a small thread pool: queued collectives can starve each other.
                     loss.block_until_ready()
                 bar.update(1)
                 last = step == config.num_train_steps
                 if step % config.log_every == 0 or last:
-                    self._log(step, addresses)
-                if step % config.checkpoint_every == 0 or last:
-                    score = self._validate(step, state.params, last=last)
-                    self.checkpoints.save(step, state, config=config.to_dict(), card=self.card, score=score)
+                    self._log(step)
+                    if config.images_every is not None and step % config.images_every == 0:
+                        self._draw(step, state.params, batch)
+                    # Only here, so that a continued run logs what an uninterrupted one does.
+                    stops = devices.in_any_process(requested()) and not last
+                    if step % config.checkpoint_every == 0 or last or stops:
+                        params = state.params if state.averaged is None else state.averaged
+                        score = self._validate(step, params, last=last)
+                        self.checkpoints.save(step, state, config=config.to_dict(), card=self.card, score=score)
+                    if stops:
+                        raise Interruption(f"asked to stop; step {step} is saved, the same command goes on from there.")
         batches.close()
 
     def _batches(self, regions: Sequence[TrainingRegion], first_step: int) -> Any:
@@ -119,7 +128,7 @@ class _Training:
         begin = jax.process_index() * share
         return read_batches(
             regions,
-            _make_sampling(config),
+            make_sampling(config, self.recipe.augmentation),
             first_step=first_step,
             slots=range(begin, begin + share),
             batch_size=config.batch_size,
@@ -134,28 +143,50 @@ class _Training:
         self.waited_s += time.monotonic() - begin
         return batch
 
-    def _log(self, step: int, addresses: Sequence[str]) -> None:
+    def _log(self, step: int) -> None:
         """Records the mean loss since the last record, and how fast the steps are."""
-        mean = float(jnp.stack(self.losses).mean())
-        if not math.isfinite(mean):
-            raise ValueError(
-                f"the loss is {mean} at step {step} (crops {', '.join(addresses)}); look at raw and labels there, "
-                "or lower learning_rate."
-            )
+        losses = np.asarray(jnp.stack(self.losses))
+        self._check_skipped(step, losses)
+        made = losses[np.isfinite(losses)]
+        mean = float(made.mean()) if made.size else None
         elapsed = time.monotonic() - self.since_s
         rate = len(self.losses) / elapsed
-        predicted = math.prod(_output_shape(self.config)) * self.config.batch_size
+        predicted = math.prod(predicted_shape(self.config)) * self.config.batch_size
         self.logbook.write(
             step,
             {
                 "loss": mean,
+                **({"skipped_steps": len(losses) - len(made)} if len(made) < len(losses) else {}),
                 "steps_per_s": rate,
                 "mvoxel_per_s": rate * predicted / 1e6,
                 "waiting_share": self.waited_s / elapsed,
                 "time": time.time(),
             },
         )
-        self.losses, self.waited_s, self.since_s = [], 0.0, time.monotonic()
+        self.losses, self.addresses, self.waited_s, self.since_s = [], [], 0.0, time.monotonic()
+
+    def _draw(self, step: int, params: Params, batch: Batch) -> None:
+        """Records what the first crop of the last batch looks like, and what the network says of it."""
+        if devices.is_speaker():
+            crop = {name: array[:1] for name, array in batch.items()}
+            key = jax.random.fold_in(jax.random.key(self.recipe.seed), step)
+            self.logbook.draw(step, jax.device_get(preview(self.recipe, jax.device_get(params), crop, key)))
+
+    def _check_skipped(self, step: int, losses: npt.NDArray[np.floating]) -> None:
+        """Reports steps that made no update; raises when there are too many in a row."""
+        first = step - len(losses) + 1
+        for number, (finite, addresses) in enumerate(zip(np.isfinite(losses), self.addresses, strict=True), first):
+            self.skipped_in_a_row = 0 if finite else self.skipped_in_a_row + 1
+            if finite:
+                continue
+            crops = ", ".join(addresses)
+            if self.skipped_in_a_row > self.config.max_skipped_steps:
+                raise ValueError(
+                    f"at step {number} the loss or its gradient is not finite, as in {self.skipped_in_a_row - 1} steps "
+                    f"before it (max_skipped_steps={self.config.max_skipped_steps}; crops {crops}); look at raw and "
+                    "labels there, or lower learning_rate."
+                )
+            logger.warning("step %d is skipped: its loss or gradient is not finite (crops %s)", number, crops)
 
     def _validate(self, step: int, params: Params, *, last: bool) -> float:
         """Returns the mean F1 over the validation regions, if it is time for it."""
@@ -194,43 +225,14 @@ class _Silence:
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         """Writes nothing."""
 
-
-def open_regions(key: str, sections: ConfigDict, config: ConfigDict) -> tuple[TrainingRegion, ...]:
-    """Opens the volumes of a config's regions and checks them against its voxel size and organelles.
-
-    Args:
-      key: what the config calls the group, for messages.
-      sections: one per region.
-      config: the section of the stage.
-
-    Raises:
-      ValueError: a voxel size or the organelles differ from what the config says.
-    """
-    regions = []
-    for name, section in sections.items():
-        label = f"{key}.{name}"
-        if tuple(sorted(section.labels)) != tuple(sorted(config.organelles)):
-            raise ValueError(
-                f"{label}.labels has {', '.join(section.labels) or 'nothing'}, config.organelles is "
-                f"{', '.join(config.organelles)}; give labels of each organelle."
-            )
-        raw = open_volume(section.raw)
-        size = float3(config.voxel_size_nm, "voxel_size_nm")
-        if max(abs(a / b - 1) for a, b in zip(raw.voxel_size_nm, size, strict=True)) > 0.01:
-            raise ValueError(
-                f"{label}: raw has voxel size {raw.voxel_size_nm} nm, config.voxel_size_nm is {size}; "
-                "resample it (stage preprocess) or train one model per voxel size."
-            )
-        labels = tuple(open_volume(section.labels[organelle]) for organelle in config.organelles)
-        mask = None if section.mask is None else open_volume(section.mask)
-        start = raw.box.start if section.start is None else int3(section.start, f"{label}.start")
-        stop = raw.box.stop if section.stop is None else int3(section.stop, f"{label}.stop")
-        regions.append(TrainingRegion(label, raw, labels, mask, Box(start, stop)))
-    return tuple(regions)
+    def draw(self, step: int, pictures: Mapping[str, Any]) -> None:
+        """Draws nothing."""
 
 
 def _check_intervals(config: ConfigDict) -> None:
-    for shorter, longer in (("log_every", "checkpoint_every"), ("checkpoint_every", "validate_every")):
+    pairs = [("log_every", "checkpoint_every"), ("checkpoint_every", "validate_every")]
+    pairs += [] if config.images_every is None else [("log_every", "images_every")]
+    for shorter, longer in pairs:
         if config[shorter] < 1 or config[longer] % config[shorter]:
             raise ValueError(
                 f"{longer}={config[longer]} is not a multiple of {shorter}={config[shorter]}; make it one, so "
@@ -238,22 +240,28 @@ def _check_intervals(config: ConfigDict) -> None:
             )
 
 
-def _check_batch(batch_size: int, num_devices: int) -> None:
-    if batch_size % num_devices:
+def _check_batch(config: ConfigDict, num_devices: int) -> None:
+    share, rest = divmod(config.batch_size, num_devices)
+    if rest:
         raise ValueError(
-            f"batch_size={batch_size} does not divide among {num_devices} devices; "
-            f"nearest: {max(1, round(batch_size / num_devices)) * num_devices}."
+            f"batch_size={config.batch_size} does not divide among {num_devices} devices; "
+            f"nearest: {max(1, round(config.batch_size / num_devices)) * num_devices}."
+        )
+    at_once = share if config.crops_at_once is None else config.crops_at_once
+    if at_once < 1 or share % at_once:
+        divisors = ", ".join(str(n) for n in range(1, share + 1) if share % n == 0)
+        raise ValueError(
+            f"crops_at_once={at_once} does not divide the {share} crops of a device; give one of {divisors}."
         )
 
 
 def _check_same_settings(saved: Mapping[str, Any], config: ConfigDict) -> None:
     """Raises if the checkpoint was trained with settings that a continued run may not change."""
-    present = json.loads(json.dumps(config.to_dict()))
-    changed = [
-        f"{key}: {saved.get(key)} -> {present[key]}"
-        for key in present
-        if key not in MAY_CHANGE and saved.get(key) != present[key]
-    ]
+    wanted = json.loads(json.dumps(config.to_dict()))
+    # What is None may be missing: it was added since, and switches nothing on.
+    before, after = dict(_leaves(saved)), dict(_leaves(wanted))
+    keys = [key for key in {**after, **before} if key.split(".")[0] in wanted.keys() - set(MAY_CHANGE)]
+    changed = [f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys if before.get(key) != after.get(key)]
     if changed:
         raise ValueError(
             f"the checkpoint here was trained with other settings ({'; '.join(changed)}); restore them to "
@@ -261,100 +269,45 @@ def _check_same_settings(saved: Mapping[str, Any], config: ConfigDict) -> None:
         )
 
 
-def _make_card(config: ConfigDict, regions: Sequence[TrainingRegion]) -> ModelCard:
-    return ModelCard(
-        organelles=tuple(config.organelles),
-        voxel_size_nm=float3(config.voxel_size_nm, "voxel_size_nm"),
-        architecture=read_architecture(config.network, len(config.organelles) + 1),
-        compute_dtype=config.compute_dtype,
-        polarity=config.polarity,
-        training_regions=tuple(f"{region.raw.address} {region.box.start} to {region.box.stop}" for region in regions),
-        version=__version__,
-        grey_percentiles=percentiles(
-            region.raw.read(block) for region in regions for block in sample_blocks(region.box)
-        ),
-    )
+def _leaves(values: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields dotted key and value of everything in nested settings."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{where}{key}.")
+        else:
+            yield where + key, value
 
 
-def _output_shape(config: ConfigDict) -> tuple[int, int, int]:
-    return output_shape(config.input_shape, read_architecture(config.network, len(config.organelles) + 1))
-
-
-def read_architecture(network: ConfigDict, num_channels: int) -> Architecture:
-    """Returns the architecture that the section `network` describes.
-
-    Args:
-      network: see `settings.SETTINGS["train"]["network"]`.
-      num_channels: background and organelles.
-
-    Raises:
-      ValueError: its values do not fit each other, or a word is not known.
-    """
-    try:
-        sizes = tuple(network.kernel_sizes)
-        of_all_levels = all(isinstance(size, int) for size in sizes)
-        return symmetric(
-            num_channels=num_channels,
-            num_maps=network.num_maps,
-            map_growth=network.map_growth,
-            pool_factors=tuple(network.pool_factors),
-            kernel_sizes=(sizes,) * (len(network.pool_factors) + 1) if of_all_levels else sizes,
-            padding=network.padding,
-            upsampling=network.upsampling,
-            head_kernel_size=network.head_kernel_size,
-        )
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"config.network={network.to_dict()} describes no network: {error}") from error
-
-
-def _make_recipe(config: ConfigDict, card: ModelCard) -> Recipe:
-    input_shape = int3(config.input_shape, "input_shape")
-    return Recipe(
-        network=card.network(config.kernel_gain, rematerialize=config.network.rematerialize),
-        optimizer=make_optimizer(
-            learning_rate=config.learning_rate,
-            final_learning_rate=config.final_learning_rate,
-            num_steps=config.num_train_steps,
-            weight_decay=config.weight_decay,
-            max_gradient_norm=config.max_gradient_norm,
-        ),
-        augmentation=Augmentation(
-            mirror_axes=tuple(config.mirror_axes),
-            transpositions=allowed_transpositions(input_shape, card.voxel_size_nm),
-            intensity_scale=config.intensity_scale,
-            intensity_shift=config.intensity_shift,
-        ),
-        min_fraction=config.min_class_fraction,
-        max_fraction=config.max_class_fraction,
-        class_weights=tuple(config.class_weights),
-        seed=config.seed,
-    )
-
-
-def _make_sampling(config: ConfigDict) -> Sampling:
-    return Sampling(
-        seed=config.seed,
-        input_shape=int3(config.input_shape, "input_shape"),
-        output_shape=_output_shape(config),
-        min_foreground=config.min_foreground,
-        reject_probability=config.reject_probability,
-    )
-
-
-def _first_state(config: ConfigDict, card: ModelCard, recipe: Recipe) -> TrainState:
+def _first_state(config: ConfigDict, recipe: Recipe) -> TrainState:
     """Returns the state before the first step: random parameters, or those of `init_from`."""
     state = init_state(recipe.network, recipe.optimizer, int3(config.input_shape, "input_shape"), config.seed)
-    if config.init_from is None:
-        return state
-    params = load_model(config.init_from).params
-    wanted, found = jax.tree.map(jnp.shape, state.params), jax.tree.map(jnp.shape, params)
-    if wanted != found:
-        raise ValueError(
-            f"init_from={config.init_from} holds another network than config.network and config.organelles "
-            f"({', '.join(card.channels)}) describe; make config.network that of its training."
-        )
+    _check_patterns(config, state.params)
+    if config.init_from is not None:
+        state = _begin_from(config, state)
+    return state if config.ema_decay is None else start_average(state)
+
+
+def _begin_from(config: ConfigDict, state: TrainState) -> TrainState:
+    """Returns the state with the parameters of `init_from`, and perhaps with what its optimiser carried."""
+    try:
+        params, fresh, unused = take_over(state.params, load_model(config.init_from).params, new=config.init_new)
+    except ValueError as error:
+        raise ValueError(f"init_from={config.init_from}: {error}") from error
+    for names, what in ((fresh, "begin anew (init_new)"), (unused, "of it are not used")):
+        if names:
+            logger.info("init_from=%s: %d parameters %s: %s", config.init_from, len(names), what, ", ".join(names))
     if not config.init_optimizer:
         return state._replace(params=params)
     adam = moments_of(load_state(config.init_from, state).opt_state)
     logger.info("the optimiser goes on from the %d updates of %s", int(adam.count), config.init_from)
     return state._replace(params=params, opt_state=with_moments(state.opt_state, adam.count, adam.mu, adam.nu))
+
+
+def _check_patterns(config: ConfigDict, params: Params) -> None:
+    """Raises if a pattern of names fits no parameter, most likely for a typing mistake."""
+    for key in ("frozen", "init_new"):
+        for pattern in config[key]:
+            if not any(jax.tree.leaves(matches(params, [pattern]))):
+                names = [name_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+                near = get_close_matches(pattern, names, n=1, cutoff=0.0)[0]
+                raise ValueError(f"{key}={pattern!r} fits no parameter; there are {len(names)}, such as {near}.")

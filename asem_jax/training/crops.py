@@ -5,7 +5,7 @@ looks at the labels there and, when there is too little foreground, draws again.
 and a restart needs nothing but the step number.
 
 The labels of a crop always lie inside the box of their region; what of the crop reaches beyond a box smaller than
-it is masked. Raw around them is read where the volume has it and reflected at the volume's edge.
+it is unknown. Raw around them is read where the volume has it and reflected at the volume's edge.
 """
 
 import threading
@@ -17,78 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from asem_jax.training.targets import class_target
-from asem_jax.volumes.alignment import grid_shift
+from asem_jax.training.regions import TrainingRegion, is_foreground
 from asem_jax.volumes.geometry import Box, Int3
 from asem_jax.volumes.reflect import read_reflected
-from asem_jax.volumes.volume import Volume
 
 MAX_DRAWS = 1000  # positions looked at before a crop gives up finding foreground
-
-
-@dataclass(frozen=True)
-class TrainingRegion:
-    """A box of a volume with its labels.
-
-    Attributes:
-      name: as the config calls it.
-      raw: grey values, uint8.
-      labels: one volume per organelle, in the order of the output channels; non-zero = organelle.
-      mask: non-zero = annotated; None = all of the box is.
-      box: the annotated part, in voxels of `raw`.
-    """
-
-    name: str
-    raw: Volume
-    labels: tuple[Volume, ...]
-    mask: Volume | None
-    box: Box
-
-    def __post_init__(self) -> None:
-        if self.raw.dtype != np.uint8:
-            raise ValueError(
-                f"{self.name}: raw {self.raw.address} has dtype {self.raw.dtype}, training reads uint8; "
-                "convert it first (stage convert scales 16-bit and float volumes)."
-            )
-        if not self.raw.box.contains(self.box) or self.box.num_voxels == 0:
-            raise ValueError(
-                f"{self.name}: the box {self.box.start} to {self.box.stop} is empty or leaves raw, whose shape is "
-                f"{self.raw.shape} (z y x); give start and stop inside it."
-            )
-        for volume in self._companions():
-            box = self.box.shift(grid_shift(volume, self.raw))
-            if not volume.box.contains(box):
-                raise ValueError(
-                    f"{self.name}: {volume.address} covers voxels {volume.box.start} to {volume.box.stop}, the "
-                    f"region needs {box.start} to {box.stop} of it; make the region smaller."
-                )
-
-    def _companions(self) -> tuple[Volume, ...]:
-        return self.labels if self.mask is None else (*self.labels, self.mask)
-
-    @property
-    def labelled(self) -> Box:
-        """What all the labels cover, in voxels of `raw`; contains `box`."""
-        covered = self.raw.box
-        for volume in self.labels:
-            shift = grid_shift(volume, self.raw)
-            covered = covered.intersect(volume.box.shift([-s for s in shift]))
-        return covered
-
-    def read_labels(self, box: Box) -> list[npt.NDArray[np.integer]]:
-        """Returns the labels of each organelle in `box`, a part of `labelled` (voxels of raw), z y x."""
-        return [volume.read(box.shift(grid_shift(volume, self.raw))) for volume in self.labels]
-
-    def read_target(self, box: Box) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-        """Returns target and mask of `box` (voxels of raw), z y x; masked where it leaves the region."""
-        inside = box.intersect(self.box)
-        target, mask = class_target(self.read_labels(inside))
-        if self.mask is not None:
-            mask = mask & (self.mask.read(inside.shift(grid_shift(self.mask, self.raw))) != 0)
-        margins = tuple(
-            (a - b, c - d) for a, b, c, d in zip(inside.start, box.start, box.stop, inside.stop, strict=True)
-        )
-        return np.pad(target, margins), np.pad(mask, margins)
 
 
 @dataclass(frozen=True)
@@ -98,9 +31,18 @@ class Sampling:
     Attributes:
       seed: of all crops of a run.
       input_shape: voxels of raw per crop, z y x.
-      output_shape: voxels of target per crop, z y x, centred in it.
+      output_shape: voxels that the network predicts of it, z y x, centred.
       min_foreground: a position with a smaller fraction of foreground may be rejected; ASEM 0.05.
       reject_probability: how often it is; ASEM 0.9.
+      margin: voxels of raw on each side beyond input_shape, z y x, that its deformation may look up; see
+        `elastic.margin`. It changes neither where crops lie nor what counts as their foreground.
+      label_margin: voxels of labels on each side beyond output_shape; unknown where they leave the region.
+      label_padding: voxels of labels on each side, z y x, that the targets of the output depend on, read beside
+        label_margin; see `targets.label_padding`.
+      min_known: a position where a smaller fraction is annotated may be rejected as well; ASEM 0.75.
+      favoured: an organelle; None = all regions are drawn alike.
+      favoured_probability: how often a crop comes from the regions that have labels of it, otherwise from the others.
+      only: number of the crop that stands for all of them, to see whether a network can learn it; None = all differ.
     """
 
     seed: int
@@ -108,6 +50,13 @@ class Sampling:
     output_shape: Int3
     min_foreground: float
     reject_probability: float
+    margin: Int3 = (0, 0, 0)
+    label_margin: Int3 = (0, 0, 0)
+    label_padding: Int3 = (0, 0, 0)
+    min_known: float = 0.0
+    favoured: str | None = None
+    favoured_probability: float = 0.5
+    only: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.reject_probability < 1:
@@ -122,15 +71,16 @@ class Crop:
     """A training sample.
 
     Attributes:
-      raw: uint8 `[z, y, x]`, the network's input.
-      target: uint8 `[z, y, x]`, channel per voxel of the network's output.
-      mask: bool `[z, y, x]`, True = use.
+      raw: uint8 `[z, y, x]`, the network's input and the margin of raw.
+      members: `[z, y, x, c]`, 1 where a voxel belongs to a channel, see `TrainingRegion.read_members`; of the network's
+        output with the padding and the margin of labels.
+      known: bool `[z, y, x, c]`, True = that is annotated.
       address: where it lies, for messages.
     """
 
     raw: npt.NDArray[np.uint8]
-    target: npt.NDArray[np.uint8]
-    mask: npt.NDArray[np.bool_]
+    members: npt.NDArray[np.integer]
+    known: npt.NDArray[np.bool_]
     address: str
 
 
@@ -138,22 +88,57 @@ def read_crop(regions: Sequence[TrainingRegion], sampling: Sampling, index: int)
     """Returns crop number `index`: the same one whoever asks, whenever.
 
     Args:
-      regions: drawn from in proportion to the voxels of their boxes.
+      regions: drawn from in proportion to the voxels of their boxes, or to their weights.
       sampling: how.
       index: not negative.
     """
-    rng = np.random.Generator(np.random.Philox(key=np.array([sampling.seed, index], np.uint64)))
-    sizes = np.array([region.box.num_voxels for region in regions], float)
+    number = index if sampling.only is None else sampling.only
+    rng = np.random.Generator(np.random.Philox(key=np.array([sampling.seed, number], np.uint64)))
+    shares = region_shares(regions, sampling.favoured, sampling.favoured_probability)
     for _ in range(MAX_DRAWS):
-        region = regions[int(rng.choice(len(regions), p=sizes / sizes.sum()))]
+        region = regions[int(rng.choice(len(regions), p=shares))]
         box = Box.of_shape(sampling.output_shape, _draw_start(region.box, sampling.output_shape, rng))
-        target, mask = region.read_target(box)
-        foreground = float(((target > 0) & mask).mean())
-        if foreground >= sampling.min_foreground or rng.random() >= sampling.reject_probability:
+        members, known = region.read_members(box)
+        enough = is_foreground(region.channels, members, known).mean() >= sampling.min_foreground
+        enough = enough and known.any(-1).mean() >= sampling.min_known
+        if enough or rng.random() >= sampling.reject_probability:
             break
-    raw_box = box.grow([(n - m) // 2 for n, m in zip(sampling.input_shape, sampling.output_shape, strict=True)])
+    if any(sampling.label_margin + sampling.label_padding):
+        members, known = region.read_members(box.grow(sampling.label_margin).grow(sampling.label_padding))
+    context = [(n - m) // 2 for n, m in zip(sampling.input_shape, sampling.output_shape, strict=True)]
+    raw_box = box.grow(context).grow(sampling.margin)
     raw = read_reflected(region.raw, raw_box).astype(np.uint8, copy=False)
-    return Crop(raw, target, mask, f"{region.name} {box.start} to {box.stop}")
+    return Crop(raw, members, known, f"{region.name} {box.start} to {box.stop}")
+
+
+def region_shares(
+    regions: Sequence[TrainingRegion], favoured: str | None, favoured_probability: float
+) -> npt.NDArray[np.float64]:
+    """Returns how likely each region is drawn.
+
+    Args:
+      regions: all with a weight, or none.
+      favoured: see `Sampling`.
+      favoured_probability: see `Sampling`.
+
+    Raises:
+      ValueError: only some have a weight, one is not positive, or none has labels of the favoured organelle.
+    """
+    weights = [region.weight for region in regions]
+    if any(weight is not None and weight <= 0 for weight in weights) or len({weight is None for weight in weights}) > 1:
+        given = ", ".join(f"{region.name} {region.weight}" for region in regions)
+        raise ValueError(f"the weights of the regions are {given}; give a positive one to each, or to none.")
+    sizes = np.array([region.weight or region.box.num_voxels for region in regions], float)
+    shares = sizes / sizes.sum()
+    if favoured is None:
+        return shares
+    chosen = np.array([region.has_labels_of(favoured) for region in regions])
+    if not chosen.any():
+        raise ValueError(f"favoured={favoured!r}: no region has labels of it; name an organelle that one has.")
+    if chosen.all():
+        return shares
+    groups = np.where(chosen, shares / shares[chosen].sum(), shares / shares[~chosen].sum())
+    return groups * np.where(chosen, favoured_probability, 1 - favoured_probability)
 
 
 def _draw_start(box: Box, shape: Int3, rng: np.random.Generator) -> list[int]:
@@ -169,11 +154,11 @@ Batch = Mapping[str, npt.NDArray[np.generic]]
 
 
 def stack_crops(crops: Sequence[Crop]) -> Batch:
-    """Returns the crops as one batch: `raw` uint8 `[b, z, y, x, 1]`, `target` uint8, `mask` bool `[b, z, y, x]`."""
+    """Returns the crops as one batch: `raw` uint8 `[b, z, y, x, 1]`, `members` and `known` `[b, z, y, x, c]`."""
     return {
         "raw": np.stack([crop.raw for crop in crops])[..., None],
-        "target": np.stack([crop.target for crop in crops]),
-        "mask": np.stack([crop.mask for crop in crops]),
+        "members": np.stack([crop.members for crop in crops]),
+        "known": np.stack([crop.known for crop in crops]),
     }
 
 

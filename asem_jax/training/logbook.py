@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
+import numpy.typing as npt
 from tensorboardX import SummaryWriter
 
 FILE = "metrics.jsonl"
@@ -45,6 +47,12 @@ class Logbook:
         self._file.flush()
         for name, value in _flat(values, ""):
             self._events.add_scalar(name, value, step)
+
+    def draw(self, step: int, pictures: Mapping[str, npt.NDArray[np.floating]]) -> None:
+        """Records pictures `[y, x]` in 0..1 for TensorBoard."""
+        for name, picture in pictures.items():
+            self._events.add_image(name, np.clip(picture, 0, 1), step, dataformats="HW")
+        self._events.flush()
 
 
 def _whole_lines(path: Path) -> list[str]:

@@ -3,26 +3,26 @@
 `train_step` is what one device does with its crops. `parallel_train_step` runs it on every device of a mesh: the
 gradients are averaged over the axis "data", and each device makes the same update. It is written as
 `jit(shard_map(..., check_vma=False))`, which is what `jax.pmap` is since JAX 0.10. Laws (tested): one device equals
-eight, one process equals two, for the same global batch.
-
-Source: Gallusser et al., J Cell Biol 2023 (code): Adam, weight decay added to the gradient (not decoupled).
+eight, one process equals two, crops in portions equal all at once, for the same global batch.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, PartitionSpec
 
-from asem_jax.models.model import Params, apply, scale_raw
+from asem_jax.models.channels import probabilities
+from asem_jax.models.model import Params, apply
 from asem_jax.models.unet import UNet
-from asem_jax.training.augment import Augmentation, augment_geometry, augment_intensity
-from asem_jax.training.losses import balanced_cross_entropy
-from asem_jax.volumes.geometry import Int3
+from asem_jax.training.augment import Augmentation, augment_crop
+from asem_jax.training.losses import Objective, crop_loss
+from asem_jax.training.targets import Targets, label_padding, make_targets
+from asem_jax.volumes.geometry import Float3, Int3
 
 AXIS = "data"  # the mesh axis that batches are split over; see devices.make_mesh
 
@@ -34,11 +34,13 @@ class TrainState(NamedTuple):
       step: int32 scalar, number of updates made.
       params: parameters of the network.
       opt_state: state of the optimiser.
+      averaged: running mean of the parameters; None where none is kept.
     """
 
     step: jax.Array
     params: Params
     opt_state: optax.OptState
+    averaged: Params | None = None
 
 
 @dataclass(frozen=True)
@@ -47,58 +49,31 @@ class Recipe:
 
     Attributes:
       network: the network.
-      optimizer: see `make_optimizer`.
+      optimizer: see `optimizer.make_optimizer`.
       augmentation: what is done to crops.
-      min_fraction: lower clip of a class's share in the balance; ASEM 0.01.
-      max_fraction: upper clip; ASEM 0.99.
-      class_weights: how much the voxels of each output channel add to the loss; ASEM all 1.
+      objective: what is minimised.
+      voxel_size_nm: of the network's output, z y x.
       seed: of the augmentation.
+      crops_at_once: crops whose maps a device holds at a time; None = all of its share of a batch.
+      ema_decay: how much of the running mean of the parameters stays at a step, late in a training; None = no mean.
     """
 
     network: UNet
     optimizer: optax.GradientTransformation
     augmentation: Augmentation
-    min_fraction: float
-    max_fraction: float
-    class_weights: tuple[float, ...]
+    objective: Objective
+    voxel_size_nm: Float3
     seed: int
-
-
-def make_optimizer(
-    *,
-    learning_rate: float,
-    final_learning_rate: float,
-    num_steps: int,
-    weight_decay: float,
-    max_gradient_norm: float | None,
-) -> optax.GradientTransformation:
-    """Returns Adam whose weight decay is part of the gradient, with a cosine from one learning rate to another.
-
-    Args:
-      learning_rate: at the first step; ASEM 3e-5.
-      final_learning_rate: at step `num_steps`; the same as `learning_rate` = constant, as ASEM has it.
-      num_steps: length of the cosine.
-      weight_decay: coupled L2 on all parameters, biases too; ASEM 3e-5.
-      max_gradient_norm: longer gradients are shortened to it, so that one odd crop does not kill a network that
-        learns at a high rate; None = never, as ASEM.
-    """
-    ratio = final_learning_rate / learning_rate
-    schedule = optax.cosine_decay_schedule(learning_rate, max(1, num_steps), alpha=ratio)
-    clip = optax.identity() if max_gradient_norm is None else optax.clip_by_global_norm(max_gradient_norm)
-    return optax.chain(
-        clip,
-        optax.add_decayed_weights(weight_decay),
-        optax.scale_by_adam(),
-        optax.scale_by_learning_rate(schedule),
-    )
+    crops_at_once: int | None = None
+    ema_decay: float | None = None
 
 
 def init_state(network: UNet, optimizer: optax.GradientTransformation, input_shape: Int3, seed: int) -> TrainState:
-    """Returns the state before the first update; parameters as the original initialises them.
+    """Returns the state before the first update; parameters as the original initialises them, no mean of them.
 
     Args:
       network: the network.
-      optimizer: see `make_optimizer`.
+      optimizer: see `optimizer.make_optimizer`.
       input_shape: voxels z y x, any that fit the network.
       seed: of the parameters.
     """
@@ -110,35 +85,9 @@ def init_state(network: UNet, optimizer: optax.GradientTransformation, input_sha
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
 
-def with_moments(opt_state: optax.OptState, step: jax.Array, first: Params, second: Params) -> optax.OptState:
-    """Returns an optimiser's state with the moments of an Adam that has made some steps; its schedule begins anew.
-
-    PyTorch's Adam and optax's keep the same two means, of gradients that include the weight decay, and correct them
-    for the same number of steps, so a fine-tune goes on as it would have there.
-
-    Args:
-      opt_state: of an optimiser of `make_optimizer`.
-      step: updates made, int32 scalar.
-      first: running mean of the gradients, a tree like the parameters.
-      second: running mean of their squares.
-
-    Raises:
-      ValueError: `opt_state` holds no Adam.
-    """
-    adam = moments_of(opt_state)._replace(count=jnp.asarray(step, jnp.int32), mu=first, nu=second)
-    return tuple(adam if isinstance(part, optax.ScaleByAdamState) else part for part in opt_state)
-
-
-def moments_of(opt_state: optax.OptState) -> optax.ScaleByAdamState:
-    """Returns the part of an optimiser's state that Adam carries: `count`, `mu` and `nu`.
-
-    Raises:
-      ValueError: there is none.
-    """
-    parts = [part for part in opt_state if isinstance(part, optax.ScaleByAdamState)]
-    if len(parts) != 1:
-        raise ValueError(f"the optimiser's state ({type(opt_state).__name__}) holds {len(parts)} Adams, 1 is needed.")
-    return parts[0]
+def start_average(state: TrainState) -> TrainState:
+    """Returns the state with a running mean that begins at its parameters."""
+    return state._replace(averaged=jax.tree.map(jnp.copy, state.params))
 
 
 def train_step(
@@ -149,24 +98,57 @@ def train_step(
     Args:
       recipe: network, optimiser and settings.
       state: replicated over the devices.
-      batch: this device's share: `raw` uint8 `[b, z, y, x, 1]`; `target` uint8, `mask` bool `[b, z', y', x']`.
+      batch: this device's share: `raw` uint8 `[b, z, y, x, 1]`; `members` integers, `known` bool
+        `[b, z', y', x', c]`, see `crops.stack_crops`.
       first_slot: index of its first crop in the global batch; with the step it seeds the augmentation.
 
     Returns:
-      The next state and the loss, a float32 scalar, both equal on all devices.
+      The next state and the loss, a float32 scalar, both equal on all devices. Where the loss or a gradient is not
+      finite, the loss is NaN and the state the same as before, but for its step.
     """
     num_crops = batch["raw"].shape[0]
     key = jax.random.fold_in(jax.random.key(recipe.seed), state.step)
     keys = jax.vmap(lambda slot: jax.random.fold_in(key, slot))(first_slot + jnp.arange(num_crops))
-    loss, gradients = jax.value_and_grad(batch_loss)(state.params, recipe, batch, keys)
-    loss, gradients = jax.lax.pmean((loss, gradients), AXIS)
+    loss, gradients = jax.lax.pmean(_loss_and_gradients(recipe, state.params, batch, keys), AXIS)
     updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, params, opt_state), loss
+    averaged = None if state.averaged is None else _averaged(recipe, state, params)
+    finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradients))
+    after = state._replace(params=params, opt_state=opt_state, averaged=averaged)
+    kept = jax.tree.map(partial(jnp.where, finite), after, state)
+    return kept._replace(step=state.step + 1), jnp.where(finite, loss, jnp.nan)
+
+
+def _averaged(recipe: Recipe, state: TrainState, params: Params) -> Params:
+    """Returns the running mean after an update; young ones forget faster, lest the first parameters stay in it."""
+    age = state.step.astype(jnp.float32)
+    decay = jnp.minimum(recipe.ema_decay or 0.0, (1.0 + age) / (10.0 + age))
+    mean: Params = jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, state.averaged, params)
+    return mean
+
+
+def _loss_and_gradients(
+    recipe: Recipe, params: Params, batch: Mapping[str, jax.Array], keys: jax.Array
+) -> tuple[jax.Array, Params]:
+    """Returns both for the crops of one device, taken in portions of `crops_at_once`."""
+    of_crops = jax.value_and_grad(batch_loss)
+    num_crops = keys.shape[0]
+    at_once = recipe.crops_at_once or num_crops
+    if at_once >= num_crops:
+        return of_crops(params, recipe, batch, keys)
+
+    def add(total: tuple[jax.Array, Params], portion: tuple[Mapping[str, jax.Array], jax.Array]) -> Any:
+        return jax.tree.map(jnp.add, total, of_crops(params, recipe, *portion)), None
+
+    portions = jax.tree.map(lambda x: x.reshape(-1, at_once, *x.shape[1:]), (batch, keys))
+    nothing = jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)
+    total, _ = jax.lax.scan(add, nothing, portions)
+    mean: tuple[jax.Array, Params] = jax.tree.map(lambda x: x * (at_once / num_crops), total)
+    return mean
 
 
 def batch_loss(params: Params, recipe: Recipe, batch: Mapping[str, jax.Array], keys: jax.Array) -> jax.Array:
-    """Returns the mean over crops of their balanced cross-entropies, after augmentation, a float32 scalar.
+    """Returns the mean over crops of their losses, after augmentation, a float32 scalar.
 
     Args:
       params: of the network.
@@ -174,46 +156,48 @@ def batch_loss(params: Params, recipe: Recipe, batch: Mapping[str, jax.Array], k
       batch: see `train_step`.
       keys: one JAX key per crop.
     """
-    raw, target, mask = jax.lax.map(
-        lambda crop: augment_crop(recipe.augmentation, *crop),
-        (batch["raw"][..., 0], batch["target"], batch["mask"], keys),
-    )
+    objective, size = recipe.objective, recipe.voxel_size_nm
+    padding = label_padding(objective.channels, size)
+
+    def prepare(crop: tuple[jax.Array, tuple[jax.Array, ...], jax.Array]) -> tuple[jax.Array, Targets]:
+        raw, (members, known) = augment_crop(recipe.augmentation, *crop)
+        return raw, make_targets(objective.channels, members, known, voxel_size_nm=size, padding=padding)
+
+    raw, targets = jax.lax.map(prepare, (batch["raw"][..., 0], (batch["members"], batch["known"]), keys))
     logits = apply(recipe.network, params, raw[..., None])
-    loss_of_crop = partial(
-        balanced_cross_entropy,
-        min_fraction=recipe.min_fraction,
-        max_fraction=recipe.max_fraction,
-        class_weights=jnp.array(recipe.class_weights, jnp.float32),
-    )
-    return jax.vmap(loss_of_crop)(logits, target.astype(jnp.int32), mask).mean()
+    return jax.vmap(partial(crop_loss, objective=objective))(logits, targets).mean()
 
 
-def augment_crop(
-    augmentation: Augmentation, raw: jax.Array, target: jax.Array, mask: jax.Array, key: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns a crop changed at random: raw float32 in [-1, 1], target and mask turned alike.
+@partial(jax.jit, static_argnums=0)
+def preview(recipe: Recipe, params: Params, batch: Mapping[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
+    """Returns the middle plane of the first crop, as it may look after augmentation, for a person to see.
 
     Args:
-      augmentation: what may be done.
-      raw: uint8 `[z, y, x]`.
-      target: integers `[z', y', x']`, centred in raw.
-      mask: bool `[z', y', x']`.
-      key: of this crop.
+      recipe: network and settings.
+      params: of the network.
+      batch: see `train_step`; one crop of it is used.
+      key: JAX key of the augmentation.
+
+    Returns:
+      Pictures `[y, x]` in 0..1 by name: `raw`, and for each channel `<name>/labels`, 0.5 where not annotated, and
+      `<name>/predicted`, the probability.
     """
-    geometry_key, intensity_key = jax.random.split(key)
-    turned = augment_geometry(
-        (raw, target, mask),
-        geometry_key,
-        mirror_axes=augmentation.mirror_axes,
-        transpositions=augmentation.transpositions,
-    )
-    grey = augment_intensity(
-        scale_raw(turned[0]),
-        intensity_key,
-        scale=augmentation.intensity_scale,
-        shift=augmentation.intensity_shift,
-    )
-    return grey, turned[1], turned[2]
+    labels = batch["members"][0], batch["known"][0]
+    raw, (members, known) = augment_crop(recipe.augmentation, batch["raw"][0, ..., 0], labels, key)
+    channels = recipe.objective.channels
+    said = probabilities(apply(recipe.network, params, raw[None, ..., None])[0], channels)
+    pictures = {"raw": (_middle(raw, said.shape) + 1.0) / 2.0}
+    for place, channel in enumerate(channels):
+        own = jnp.where(known[..., place], members[..., place] != 0, 0.5)
+        pictures[f"{channel.name}/labels"] = _middle(own, said.shape)
+        pictures[f"{channel.name}/predicted"] = said[said.shape[0] // 2, ..., place - len(channels)]
+    return pictures
+
+
+def _middle(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Returns the middle plane z of the middle `shape` voxels of `[z, y, x]`."""
+    z, y, x_axis = ((n - m) // 2 for n, m in zip(x.shape, shape, strict=False))
+    return x[z + shape[0] // 2, y : y + shape[1], x_axis : x_axis + shape[2]]
 
 
 ParallelStep = Callable[[TrainState, Mapping[str, jax.Array]], tuple[TrainState, jax.Array]]

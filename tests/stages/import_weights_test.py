@@ -16,9 +16,10 @@ from asem_jax.models.checkpoint import load_model, load_state
 from asem_jax.models.torch_export import write_torch_file
 from asem_jax.models.torch_weights import params_from_state_dict, read_checkpoint
 from asem_jax.models.unet import UNet
-from asem_jax.stages import import_weights, train
+from asem_jax.stages import import_weights, recipe, train
 from asem_jax.stages.settings import SETTINGS
-from asem_jax.training.step import TrainState, make_optimizer, moments_of
+from asem_jax.training.optimizer import make_optimizer, moments_of
+from asem_jax.training.step import TrainState
 from tests.models.torch_weights_test import adam, state_dict
 from tests.phantoms import balls, train_config, write_volume
 
@@ -75,8 +76,8 @@ def test_a_training_begins_with_the_imported_optimiser_if_asked(tmp_path: Path, 
     write_volume(tmp_path / "cell.zarr/raw", raw)
     write_volume(tmp_path / "cell.zarr/labels/mito", labels)
     config = train_config(tmp_path / "cell.zarr", init_from=f"{tmp_path}/model", init_optimizer=keep)
-    card = train._make_card(config, train.open_regions("regions", config.regions, config))
-    state = train._first_state(config, card, train._make_recipe(config, card))
+    card = recipe.make_card(config, recipe.open_regions("regions", config.regions, config))
+    state = train._first_state(config, recipe.make_recipe(config, card))
     params = params_from_state_dict(state_dict(NET), NET)
     jax.tree.map(np.testing.assert_array_equal, state.params, params)
     moments = moments_of(state.opt_state)
