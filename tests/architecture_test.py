@@ -48,6 +48,7 @@ OWNERS = {
     "tqdm": ("progress",),
     "absl": (),  # logging.getLogger(__name__) is what main shows
 }
+NO_STAGES = ("settings", "recipe")  # what the config of a stage holds, which stages may import
 OPTIONAL = {"h5py", "mrcfile", "dask", "torch", "neuroglancer", "napari", "flatbuffers"}
 NAMELESS = {"utils", "util", "common", "helpers", "helper", "core", "base", "misc", "tools"}
 
@@ -115,7 +116,8 @@ def looks_down_or_aside(name: str, source: str) -> list[str]:
         if not imported.startswith("asem_jax.") or imported == "asem_jax.__version__":
             continue
         other = imported.split(".")[1]
-        aside = room == other == "stages" and not is_within(imported, "asem_jax.stages.settings")
+        is_stage = not any(is_within(imported, f"asem_jax.stages.{part}") for part in NO_STAGES)
+        aside = room == other == "stages" and is_stage
         down = other not in FOR_ALL and (room in FOR_ALL or ROOMS.index(other) > ROOMS.index(room))
         if down or (aside and imported != "asem_jax.stages"):
             found.append(f"{name}: imports {imported}")

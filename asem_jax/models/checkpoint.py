@@ -8,7 +8,8 @@ that nothing here depends on the optimiser.
 
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -50,7 +51,26 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._manager.close()
+        if kind is None:
+            with self._explained():
+                self._manager.close()
+        else:
+            self._manager.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turns what went wrong behind a save, perhaps the one before, into a message that says what is left."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            raise OSError(
+                f"a checkpoint could not be written to {self._manager.directory} ({str(error).splitlines()[0]}); what "
+                f"is whole there is {self._whole()}: make room, or give rights to write, then the same command again."
+            ) from error
+
+    def _whole(self) -> str:
+        steps = sorted(int(path.name) for path in Path(self._manager.directory).iterdir() if path.name.isdigit())
+        return f"step {steps[-1]}" if steps else "nothing yet"
 
     @property
     def latest_step(self) -> int | None:
@@ -66,6 +86,9 @@ class Checkpoints:
           config: the resolved config of the run, plain values.
           card: what the parameters are for.
           score: validation score, larger is better; NaN or `NOT_VALIDATED` where there is none.
+
+        Raises:
+          OSError: this checkpoint, or the one before, could not be written; those before are as they were.
         """
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
@@ -73,7 +96,8 @@ class Checkpoints:
             card=ocp.args.JsonSave(card.to_dict()),
         )
         score = NOT_VALIDATED if math.isnan(score) else float(score)
-        self._manager.save(step, args=items, metrics={"score": score})
+        with self._explained():
+            self._manager.save(step, args=items, metrics={"score": score})
 
     def restore(self, state: State) -> State:
         """Returns the state of the latest checkpoint.

@@ -76,9 +76,7 @@ def _read_entry(label: str, entry: Mapping[str, Any], data_dir: str) -> IncasemR
     classes = entry.get("labels") or {}
     labels = {number: dataset for dataset, number in classes.items()}
     if sorted(labels) != list(range(1, len(classes) + 1)):
-        raise ValueError(
-            f"{label} gives its labels the class ids {list(classes.values())}; give 1, 2, ..., one each."
-        )
+        raise ValueError(f"{label} gives its labels the class ids {list(classes.values())}; give 1, 2, ..., one each.")
     mask = entry.get("mask")
     return IncasemRegion(
         raw=f"{folder}/{entry['raw']}",

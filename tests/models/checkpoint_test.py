@@ -1,5 +1,8 @@
 """Checkpoints: what is saved comes back, the latest and the best are kept, a torn one is passed over."""
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -86,6 +89,37 @@ def test_a_checkpoint_torn_by_a_crash_is_passed_over(tmp_path: Path) -> None:
         assert checkpoints.latest_step == 2
         assert [entry.name for entry in (tmp_path / "checkpoints").iterdir()] == ["2"]
     save(tmp_path, {4: 0.6})
+    assert_equal(load_model(tmp_path).params, state_at(4).params)
+
+
+# In a process of its own: Orbax leaves its other writes behind when one fails.
+_SAVE_ON_A_FULL_DISK = """
+import resource, sys
+import jax.numpy as jnp
+import numpy as np
+from asem_jax.models.checkpoint import Checkpoints
+from tests.models.checkpoint_test import CARD, state_at
+
+large = {"a": jnp.asarray(np.random.default_rng(0).normal(size=(300, 1000)), jnp.float32)}
+try:
+    with Checkpoints(sys.argv[1]) as checkpoints:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        for step in map(int, sys.argv[2:]):
+            checkpoints.save(step, state_at(step)._replace(params=large), config={}, card=CARD, score=0.6)
+except OSError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("steps", [["4"], ["4", "6"]])
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, steps: list[str]) -> None:
+    save(tmp_path, {2: 0.5})
+    command = [sys.executable, "-c", _SAVE_ON_A_FULL_DISK, str(tmp_path), *steps]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120)
+    message = r"could not be written to .*checkpoints \(.*File too large.* is step 2: make room.*the same command again"
+    assert re.search(message, done.stdout), done.stdout + done.stderr
+    assert_equal(load_model(tmp_path).params, state_at(2).params)
+    save(tmp_path, {4: 0.7})
     assert_equal(load_model(tmp_path).params, state_at(4).params)
 
 
