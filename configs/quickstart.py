@@ -202,6 +202,7 @@ def train() -> dict[str, object]:
         "log_every": 10,
         "checkpoint_every": 140,
         "validate_every": 280,
+        "stop_after": None,
         "images_every": None,
         "init_from": None,
         "init_new": (),

@@ -124,6 +124,7 @@ def train() -> dict[str, object]:
         "log_every": 25,
         "checkpoint_every": 100,
         "validate_every": 200,
+        "stop_after": None,
         "images_every": None,
         "init_from": None,
         "init_new": (),

@@ -131,6 +131,7 @@ def train() -> dict[str, object]:
         "log_every": 100,
         "checkpoint_every": 5000,
         "validate_every": 25000,
+        "stop_after": None,
         "images_every": None,
         "exclude_inwards": 0,
         "exclude_outwards": 0,

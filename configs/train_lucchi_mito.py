@@ -196,6 +196,7 @@ def train() -> dict[str, object]:
         "log_every": 25,
         "checkpoint_every": 100,
         "validate_every": 1000,
+        "stop_after": None,
         "images_every": None,
         "exclude_inwards": 2,
         "exclude_outwards": 2,

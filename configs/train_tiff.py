@@ -141,6 +141,7 @@ def train() -> dict[str, object]:
         "log_every": 10,
         "checkpoint_every": 50,
         "validate_every": 250,
+        "stop_after": None,
         "images_every": None,
         "init_from": None,
         "init_new": (),

@@ -175,6 +175,7 @@ def train_config(container: Path, **changes: object) -> ConfigDict:
             "log_every": 1,
             "checkpoint_every": 2,
             "validate_every": 4,
+            "stop_after": None,
             "images_every": None,
             "exclude_inwards": 1,
             "exclude_outwards": 1,

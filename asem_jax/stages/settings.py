@@ -329,6 +329,7 @@ SETTINGS: dict[str, Settings] = {
         "log_every": "steps between records in metrics.jsonl",
         "checkpoint_every": "steps between checkpoints, a multiple of log_every",
         "validate_every": "steps between validations, a multiple of checkpoint_every",
+        "stop_after": "validations without a better mean F1 after which the training ends; None = never",
         "images_every": "steps between pictures of a crop, its labels and what is predicted, for TensorBoard, a "
         "multiple of log_every; None = none",
         "exclude_inwards": "exclusion zone of validation scores inside objects, voxels",

@@ -24,7 +24,7 @@ from asem_jax.prediction.validation import Validation, validate
 from asem_jax.progress import progress
 from asem_jax.stages.recipe import make_card, make_recipe, make_sampling, open_regions, predicted_shape
 from asem_jax.training.crops import Batch, read_batches, region_shares
-from asem_jax.training.logbook import Logbook
+from asem_jax.training.logbook import FILE, Logbook, whole_lines
 from asem_jax.training.optimizer import matches, moments_of, name_of, with_moments
 from asem_jax.training.regions import TrainingRegion
 from asem_jax.training.step import Recipe, TrainState, init_state, parallel_train_step, preview, start_average
@@ -59,7 +59,8 @@ def run(config: ConfigDict, workdir: Path) -> None:
         first_step = checkpoints.latest_step or 0
         if first_step:
             _check_same_settings(checkpoints.read_config(), config)
-        if first_step >= config.num_train_steps:
+        scores = _validated_scores(workdir, first_step)
+        if first_step >= config.num_train_steps or _is_plateau(scores, config.stop_after):
             logger.info("trained already: %d of %d steps", first_step, config.num_train_steps)
             return
         recipe = make_recipe(config, card)
@@ -67,7 +68,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
         if first_step:
             state = checkpoints.restore(state)
         with Logbook(workdir, first_step) if devices.is_speaker() else _Silence() as logbook:
-            training = _Training(config, card, recipe, validation_regions, checkpoints, logbook)
+            training = _Training(config, card, recipe, validation_regions, checkpoints, logbook, scores)
             training.run(state, regions, mesh)
 
 
@@ -81,6 +82,7 @@ class _Training:
     validation_regions: Sequence[TrainingRegion]
     checkpoints: Checkpoints
     logbook: "Logbook | _Silence"
+    scores: list[float]  # of all validations so far
     losses: list[jax.Array] = field(default_factory=list)  # of the steps since the last record
     addresses: list[Sequence[str]] = field(default_factory=list)  # of their crops
     skipped_in_a_row: int = 0
@@ -117,6 +119,9 @@ class _Training:
                         params = state.params if state.averaged is None else state.averaged
                         score = self._validate(step, params, last=last)
                         self.checkpoints.save(step, state, config=config.to_dict(), card=self.card, score=score)
+                    if _is_plateau(self.scores, config.stop_after):
+                        logger.info("step %d: no better F1 in %d validations, it ends", step, config.stop_after)
+                        break
                     if stops:
                         raise Interruption(f"asked to stop; step {step} is saved, the same command goes on from there.")
         batches.close()
@@ -211,6 +216,7 @@ class _Training:
         losses = sum(validation.loss for validation in found.values()) / len(found)
         logger.info("step %d: validation loss %.4f, F1 %.4f", step, losses, score)
         self.since_s = time.monotonic()
+        self.scores.append(score)
         return score
 
 
@@ -227,6 +233,21 @@ class _Silence:
 
     def draw(self, step: int, pictures: Mapping[str, Any]) -> None:
         """Draws nothing."""
+
+
+def _validated_scores(workdir: Path, last_step: int) -> list[float]:
+    """Returns the scores that an earlier run here recorded up to a step."""
+    path = workdir / FILE
+    lines = [json.loads(line) for line in whole_lines(path)] if path.exists() else []
+    found = [line["f1"] for line in lines if "validation" in line and line["step"] <= last_step]
+    return [NOT_VALIDATED if score is None else score for score in found]
+
+
+def _is_plateau(scores: Sequence[float], stop_after: int | None) -> bool:
+    """Says whether the best score lies at least `stop_after` validations back."""
+    if stop_after is None or not scores:
+        return False
+    return len(scores) - 1 - int(np.argmax(scores)) >= stop_after
 
 
 def _check_intervals(config: ConfigDict) -> None:

@@ -23,7 +23,7 @@ class Logbook:
     def __init__(self, workdir: Path, first_step: int) -> None:
         """Opens the record and drops its entries after `first_step`."""
         path = workdir / FILE
-        kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= first_step]
+        kept = [line for line in whole_lines(path) if json.loads(line)["step"] <= first_step]
         part = path.with_suffix(".part")
         part.write_text("".join(kept))
         part.replace(path)  # at once, so that a kill here loses nothing
@@ -55,7 +55,7 @@ class Logbook:
         self._events.flush()
 
 
-def _whole_lines(path: Path) -> list[str]:
+def whole_lines(path: Path) -> list[str]:
     """Returns the lines of the file without a last one that a crash tore."""
     text = path.read_text() if path.exists() else ""
     return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]

@@ -5,6 +5,7 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -15,6 +16,7 @@ from tensorboardX.proto import event_pb2
 from asem_jax.interruption import Interruption
 from asem_jax.models.architecture import asem
 from asem_jax.models.checkpoint import Checkpoints, load_model, load_state
+from asem_jax.prediction.validation import Validation
 from asem_jax.stages import train
 from asem_jax.stages.recipe import make_card, make_recipe, open_regions, read_architecture
 from asem_jax.stages.settings import SETTINGS
@@ -209,6 +211,35 @@ def test_a_mean_of_the_parameters_is_what_is_validated_and_loaded(container: Pat
     assert np.abs(state.averaged["head"]["bias"] - state.params["head"]["bias"]).max() > 0
     without = load_state(tmp_path, initial._replace(averaged=None))
     jax.tree.map(np.testing.assert_array_equal, without.params, state.params)
+
+
+@pytest.mark.parametrize(
+    ("scores", "plateau"),
+    [([], False), ([0.5], False), ([0.5, 0.6, 0.6], False), ([0.6, 0.5, 0.55], True), ([0.1, 0.7, 0.6, 0.7], True)],
+)
+def test_a_plateau_is_two_validations_without_a_better_score(scores: list[float], plateau: bool) -> None:
+    assert train._is_plateau(scores, 2) is plateau
+    assert not train._is_plateau(scores, None)
+
+
+def test_a_run_ends_on_a_plateau_and_stays_ended(
+    container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, scores = train.validate, iter([0.5, 0.7, 0.6, 0.9])
+
+    def worse(*arguments: object, **settings: object) -> Validation:
+        found, score = real(*arguments, **settings), next(scores)
+        return replace(found, scores={"mito": SimpleNamespace(f1=score, iou=score, precision=score, recall=score)})
+
+    monkeypatch.setattr(train, "validate", worse)
+    config = train_config(container, stop_after=1, validate_every=2, num_train_steps=20)
+    train.run(config, tmp_path)
+    assert [line["f1"] for line in records(tmp_path) if "validation" in line] == [0.5, 0.7, 0.6]
+    assert records(tmp_path)[-1]["step"] == 6
+    before = records(tmp_path)
+    train.run(config, tmp_path)
+    assert records(tmp_path) == before
+    assert load_model(tmp_path / "checkpoints" / "4").card == load_model(tmp_path).card
 
 
 def test_one_crop_is_learned_and_pictures_show_it(container: Path, tmp_path: Path) -> None:

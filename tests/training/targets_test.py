@@ -117,6 +117,13 @@ def test_a_distance_is_uncertain_where_the_end_of_the_annotation_is_nearer() -> 
     assert 0 < expected.sum() < len(places)
 
 
+def test_a_saturated_distance_is_certain_however_near_the_end_is() -> None:
+    distance, border = jnp.array([132.0, 132.0, -132.0, -129.0]), jnp.array([129.0, 131.0, 131.0, 128.5])
+    certain = partial(is_certain, distance, border, reach_nm=138.0)
+    assert certain(added_nm=8.0).tolist() == [False, True, True, True]  # of the last, the end is farther by 1 nm
+    assert certain(added_nm=0.0).tolist() == [False, False, False, True]
+
+
 def test_targets_and_certainty_are_those_of_cosem(cases_dir: Path) -> None:
     arrays = np.load(cases_dir / "sdt_targets" / "cases.npz")
     case = json.loads((cases_dir / "sdt_targets" / "expected.json").read_text())
