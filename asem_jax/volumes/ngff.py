@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from asem_jax.volumes.geometry import Float3, float3
+from asem_jax.volumes.remote import Folder
 
 NGFF_OF_ZARR = {2: "0.4", 3: "0.5"}
 """The NGFF version that is written into each zarr format."""
@@ -84,7 +85,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(value, indent=1))
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Folder) -> dict[str, Any]:
     """Returns the JSON object in `path`, or an empty one where there is no such file.
 
     Raises:
@@ -103,7 +104,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def node_type(folder: Path) -> tuple[str, int]:
+def node_type(folder: Folder) -> tuple[str, int]:
     """Returns ("group" | "array" | "", zarr format) of `folder`; ("", 0) if it is no zarr node."""
     if (folder / ".zarray").exists():
         return "array", 2
@@ -113,7 +114,7 @@ def node_type(folder: Path) -> tuple[str, int]:
     return (kind, 3) if kind else ("", 0)
 
 
-def read_attributes(folder: Path) -> dict[str, Any]:
+def read_attributes(folder: Folder) -> dict[str, Any]:
     """Returns the zarr attributes of the node in `folder` (zarr 2 or 3), empty where there are none."""
     if node_type(folder)[1] == 3:
         return dict(read_json(folder / "zarr.json").get("attributes", {}))
@@ -174,14 +175,14 @@ def write_image(folder: Path, image: Image) -> None:
     write_group(folder, image.zarr_format, attributes)
 
 
-def multiscales(folder: Path) -> list[dict[str, Any]]:
+def multiscales(folder: Folder) -> list[dict[str, Any]]:
     """Returns the "multiscales" list of the group in `folder`, empty where it is no NGFF image."""
     attributes = read_attributes(folder)
     found = attributes.get("ome", attributes).get("multiscales", [])
     return list(found)
 
 
-def read_image(folder: Path, address: str) -> Image:
+def read_image(folder: Folder, address: str) -> Image:
     """Returns the metadata of the NGFF image in `folder`.
 
     Args:

@@ -9,13 +9,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import tensorstore as ts
 
 from asem_jax.volumes.geometry import Int3, int3
+from asem_jax.volumes.remote import Folder, RemoteFolder, retries
 
 CACHE_BYTES = 256 * 2**20
 """Decoded chunks kept for all volumes of a process; neighbouring boxes share chunks, so some reuse pays."""
@@ -34,6 +34,7 @@ def _context() -> ts.Context:
             "cache_pool": {"total_bytes_limit": CACHE_BYTES},
             "data_copy_concurrency": {"limit": min(8, os.cpu_count() or 1)},
             "file_io_concurrency": {"limit": FILES_IN_FLIGHT},
+            **retries(),
         }
     )
 
@@ -110,8 +111,16 @@ def array_metadata(
     }
 
 
+def _place(folder: Folder) -> str | dict[str, str]:
+    """Returns where TensorStore finds a folder."""
+    if isinstance(folder, RemoteFolder):
+        return f"{folder}/"
+    # Absolute, because TensorStore refuses paths with "..".
+    return {"driver": "file", "path": f"{os.path.abspath(folder)}/"}
+
+
 def open_store(
-    folder: Path,
+    folder: Folder,
     zarr_format: int,
     address: str,
     *,
@@ -123,8 +132,7 @@ def open_store(
     """Opens the array in `folder`; with `metadata` creates it where it is not there yet."""
     spec: dict[str, Any] = {
         "driver": "zarr" if zarr_format == 2 else "zarr3",
-        # Absolute, because TensorStore refuses paths with "..".
-        "kvstore": {"driver": "file", "path": f"{os.path.abspath(folder)}/"},
+        "kvstore": _place(folder),
         "fill_missing_data_reads": missing_as_zero,
         "store_data_equal_to_fill_value": True,
     }
@@ -132,7 +140,7 @@ def open_store(
     if metadata is not None:
         spec["metadata"] = dict(metadata)
         how |= {"create": True, "delete_existing": True, "open": False} if replace else {"create": True}
-    elif read_only:
+    elif read_only or isinstance(folder, RemoteFolder):
         how |= {"read": True, "write": False}
     try:
         store = ts.open(spec, **how).result()

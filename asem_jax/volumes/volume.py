@@ -25,6 +25,7 @@ import tensorstore as ts
 
 from asem_jax.volumes import ngff
 from asem_jax.volumes.geometry import Box, Float3, Int3, float3, int3
+from asem_jax.volumes.remote import is_remote, locate
 from asem_jax.volumes.store import Pending, array_metadata, chunk_shapes, open_store
 
 ReadFuture = Pending[npt.NDArray[Any]]
@@ -78,7 +79,7 @@ class Volume:
     @property
     def attributes(self) -> dict[str, Any]:
         """The provenance written at creation; empty where another program made the volume."""
-        return dict(ngff.read_attributes(Path(self.address)).get(ngff.ATTRIBUTES_KEY, {}))
+        return dict(ngff.read_attributes(locate(self.address)).get(ngff.ATTRIBUTES_KEY, {}))
 
     def read(self, box: Box) -> npt.NDArray[Any]:
         """Returns the voxels of `box`, [z, y, x], in the volume's dtype.
@@ -141,7 +142,7 @@ def open_volume(address: str | Path, *, level: int = 0, missing_as_zero: bool = 
     address that incasem's own data files use.
 
     Args:
-      address: container and path, "cell.zarr/raw".
+      address: container and path, "cell.zarr/raw"; or, for reading, https://, s3:// or gs:// and where it is.
       level: which resolution; 0 is the finest.
       missing_as_zero: read chunks that nobody wrote as 0 instead of raising.
 
@@ -153,7 +154,7 @@ def open_volume(address: str | Path, *, level: int = 0, missing_as_zero: bool = 
       ValueError: what is there is no 3D image with a voxel size, or has no such level.
     """
     address = str(address).rstrip("/")
-    folder = Path(address)
+    folder = locate(address)
     kind, _ = ngff.node_type(folder)
     if kind == "array":
         return _open_incasem(address, level, missing_as_zero)
@@ -198,6 +199,8 @@ def create_volume(
       ValueError: the address or a number is impossible, or another volume is there already.
     """
     address = str(address).rstrip("/")
+    if is_remote(address):
+        raise ValueError(f"{address} is remote, where volumes are only read; give a path on this machine.")
     folder = Path(address)
     wanted: dict[str, Any] = {
         "shape": int3(shape, "shape"),
@@ -243,7 +246,7 @@ def create_level(folder: Path, name: str, shape: Int3, like: Volume) -> ts.Tenso
 
 def _open_incasem(address: str, level: int, missing_as_zero: bool) -> Volume:
     """Opens a plain array that carries `resolution` and `offset` in nm, as incasem writes them."""
-    folder = Path(address)
+    folder = locate(address)
     attributes = ngff.read_attributes(folder)
     if "resolution" not in attributes:
         if ngff.multiscales(folder.parent):
@@ -267,6 +270,11 @@ def _reopen(address: str, level: int, missing_as_zero: bool) -> Volume:
 
 def _no_image(address: str) -> Exception:
     """Returns the error for an address where no image is, with what its container holds."""
+    if is_remote(address):
+        return FileNotFoundError(
+            f"{address} holds no OME-Zarr image that can be read over the network (no metadata of one, zarr 2 or 3); "
+            "give the address of an image, not of its container or of one of its levels."
+        )
     folder = Path(address)
     container = next((p for p in [folder, *folder.parents] if p.name.endswith(".zarr") and p.is_dir()), None)
     if container is None:

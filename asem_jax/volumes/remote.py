@@ -1,0 +1,94 @@
+"""Folders on a server or in a bucket: enough of what a `Path` can do to read the metadata of volumes there.
+
+An address that begins with one of `SCHEMES` is remote; all others are paths. Remote volumes are read, never written.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import tensorstore as ts
+
+SCHEMES = ("https://", "http://", "s3://", "gs://")
+RETRIES = 4  # of a request that fails, within seconds: a wrong address shall not take minutes to say so
+
+
+@dataclass(frozen=True)
+class RemoteFolder:
+    """A folder, or a file in it, whose contents come over the network.
+
+    Attributes:
+      url: without a slash at the end.
+    """
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+    def __truediv__(self, name: str) -> "RemoteFolder":
+        return RemoteFolder(f"{self.url}/{name}")
+
+    @property
+    def name(self) -> str:
+        """The last part of the address."""
+        return self.url.rpartition("/")[2]
+
+    @property
+    def parent(self) -> "RemoteFolder":
+        """The folder that this one is in."""
+        return RemoteFolder(self.url.rpartition("/")[0])
+
+    @cached_property
+    def _content(self) -> bytes | None:
+        parent, _, name = self.url.rpartition("/")
+        try:
+            found = ts.KvStore.open(f"{parent}/", context=ts.Context(retries())).result().read(name).result()
+        except ValueError as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{self.url} cannot be read ({reason}); check the address and the network.") from error
+        return bytes(found.value) if found.state == "value" else None
+
+    def exists(self) -> bool:
+        """Says whether there is a file of this name.
+
+        Raises:
+          ValueError: the server cannot be reached, or refuses.
+        """
+        return self._content is not None
+
+    def read_text(self) -> str:
+        """Returns the file's text.
+
+        Raises:
+          FileNotFoundError: there is none.
+          ValueError: the server cannot be reached, or refuses.
+        """
+        if self._content is None:
+            raise FileNotFoundError(f"{self.url} is not there; check the address.")
+        return self._content.decode()
+
+
+Folder = Path | RemoteFolder
+
+
+def is_remote(address: str) -> bool:
+    """Says whether an address is on a server or in a bucket."""
+    return address.startswith(SCHEMES)
+
+
+def locate(address: str) -> Folder:
+    """Returns the folder of an address.
+
+    Example:
+      >>> locate("https://data.org/cell.zarr/raw").name, locate("cell.zarr/raw").name
+      ('raw', 'raw')
+    """
+    return RemoteFolder(address) if is_remote(address) else Path(address)
+
+
+def retries() -> dict[str, Any]:
+    """Returns how often TensorStore tries again over the network, for a context."""
+    few = {"max_retries": RETRIES, "initial_delay": "200ms", "max_delay": "2s"}
+    return {f"{kind}_request_retries": few for kind in ("http", "s3", "gcs")}
