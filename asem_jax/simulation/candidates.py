@@ -72,13 +72,13 @@ class Crowd:
     """Candidates of one kind.
 
     Attributes:
-      members: they.
+      members: they, an array of objects, [n].
       centres_nm: float64 [n, 3].
       reaches_nm: no part of one is farther from its centre, float64 [n].
       orders: see `Candidate`, float64 [n].
     """
 
-    members: tuple[Candidate, ...]
+    members: npt.NDArray[np.object_]
     centres_nm: Places
     reaches_nm: Places
     orders: Places
@@ -88,21 +88,21 @@ class Crowd:
         """Returns candidates with their arrays."""
         centres = np.array([one.centre for one in members]).reshape(-1, 3)
         reaches, orders = ([getattr(one, name) for one in members] for name in ("reach_nm", "order"))
-        return cls(tuple(members), centres, np.array(reaches), np.array(orders))
+        objects = np.empty(len(members), object)
+        objects[:] = members
+        return cls(objects, centres, np.array(reaches), np.array(orders))
 
     @classmethod
     def joined(cls, crowds: Sequence["Crowd"]) -> "Crowd":
         """Returns the candidates of all."""
         if not crowds:
             return cls.of([])
-        members = tuple(one for crowd in crowds for one in crowd.members)
-        parts = zip(*((crowd.centres_nm, crowd.reaches_nm, crowd.orders) for crowd in crowds), strict=True)
-        return cls(members, *(np.concatenate(part) for part in parts))
+        parts = zip(*((one.members, one.centres_nm, one.reaches_nm, one.orders) for one in crowds), strict=True)
+        return cls(*(np.concatenate(part) for part in parts))
 
     def where(self, chosen: npt.NDArray[np.bool_]) -> "Crowd":
         """Returns some of them."""
-        members = tuple(self.members[n] for n in np.flatnonzero(chosen).tolist())
-        return Crowd(members, self.centres_nm[chosen], self.reaches_nm[chosen], self.orders[chosen])
+        return Crowd(self.members[chosen], self.centres_nm[chosen], self.reaches_nm[chosen], self.orders[chosen])
 
     def near(self, low_nm: Places, high_nm: Places) -> "Crowd":
         """Returns those that may touch the box low..high."""
@@ -113,13 +113,18 @@ class Crowd:
 
 def crowd_near(cell: Cell, kind: int, low_nm: Places, high_nm: Places) -> Crowd:
     """Returns the candidates of population `kind` that may touch the box low..high."""
+    return crowd_around(cell, kind, low_nm, high_nm).near(low_nm, high_nm)
+
+
+def crowd_around(cell: Cell, kind: int, low_nm: Places, high_nm: Places) -> Crowd:
+    """Returns candidates of population `kind`, among them all that may touch the box low..high."""
     own = populations(cell)[kind]
     if own.per_um3 == 0:
         return Crowd.joined([])
     edge = own.pitch_nm * _per_edge(own)
     first, last = ((end / edge).tolist() for end in (low_nm - own.reach_nm, high_nm + own.reach_nm))
     numbers = tuple((math.floor(a), math.floor(b)) for a, b in zip(first, last, strict=True))
-    return _crowd(cell, kind, numbers).near(low_nm, high_nm)
+    return _crowd(cell, kind, numbers)
 
 
 def bare_limit(whole: WholeCell) -> float:
@@ -178,7 +183,7 @@ def _in_cytoplasm(cell: Cell, whole: WholeCell, crowd: Crowd) -> Crowd:
         mine = np.flatnonzero((cubes == (z, y, x)).all(1))
         allowed[mine] = _within(cell, site(cell, (z, y, x)), crowd.centres_nm[mine])
     crowd = crowd.where(allowed)
-    if not (crowd.members and whole.bare_share and crowd.members[0].population.can_be_bare):
+    if not (len(crowd.members) and whole.bare_share and crowd.members[0].population.can_be_bare):
         return crowd
     return crowd.where(bare_values(cell, crowd.centres_nm) < bare_limit(whole) + _ROUNDING)
 

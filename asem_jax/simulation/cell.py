@@ -1,12 +1,13 @@
 """The numbers of a simulated cell."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
 
 from asem_jax.simulation.microscope import Microscope
+from asem_jax.simulation.nodes import Nodes
 from asem_jax.simulation.preparation import Preparation
 from asem_jax.volumes.geometry import Float3, float3
 
@@ -18,6 +19,8 @@ INNER_MEMBRANES = 0.9
 WALL_MEMBRANES = 1 + GAP_MEMBRANES + INNER_MEMBRANES
 # A smooth field stays within 4.25 standard deviations; a rough surface adds a sixth of it in small bumps.
 SWING = 4.25 * 7 / 6
+# Nodes are no farther apart: at every voxel of 10 nm, at every second of 5 nm.
+_APART_NM = 12.0
 _RANGES = (
     "mitochondrion_radius_nm",
     "mitochondrion_length_nm",
@@ -215,6 +218,16 @@ class Cell:
 
     def __hash__(self) -> int:
         return self._hash
+
+    @cached_property
+    def nodes(self) -> Nodes:
+        """At which voxels smooth shapes are found; in between they are read."""
+        return Nodes.within(_APART_NM, self.voxel_size_nm)
+
+    @cached_property
+    def at_nodes(self) -> "Cell":
+        """The cell with the nodes as its voxels."""
+        return replace(self, voxel_size_nm=self.nodes.apart_nm(self.voxel_size_nm))
 
     @cached_property
     def _hash(self) -> int:

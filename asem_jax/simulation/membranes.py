@@ -14,7 +14,7 @@ import numpy as np
 from asem_jax.simulation.cell import Cell
 from asem_jax.simulation.organelles import Grey
 from asem_jax.simulation.texture import Axes, Stream, generator, smooth_field
-from asem_jax.simulation.tubes import FAR_NM, Tube, tube_distance
+from asem_jax.simulation.tubes import FAR_NM, Tube, TubeDistance, tube_distance
 from asem_jax.volumes.geometry import Box, Float3
 
 # Plasma membranes keep `_CLEARANCE_NM` from tubes, and give way within `BEND_NM`.
@@ -46,8 +46,10 @@ def process_level(cell: Cell, axes: Axes, ruffled: Grey | None) -> Grey:
     return level
 
 
-def keep_off(cell: Cell, box: Box, tubes: Iterable[Tube], *, wobble: Grey, level: Grey | None, least_nm: float) -> Grey:
-    """Bends `level`, in place, so that each tube lies in one process, and returns the distance to the nearest tube.
+def keep_off(
+    cell: Cell, box: Box, tubes: Iterable[Tube], *, wobble: Grey, level: Grey | None, least_nm: float
+) -> tuple[Grey, list[TubeDistance]]:
+    """Bends `level`, in place, so that each tube lies in one process, and returns how far the tubes are.
 
     Args:
       cell: its numbers.
@@ -56,7 +58,11 @@ def keep_off(cell: Cell, box: Box, tubes: Iterable[Tube], *, wobble: Grey, level
       wobble: how far surfaces lie from where they would be without it, nm, over the box.
       level: see `process_level`; None = there are no plasma membranes.
       least_nm: distances from here on need not be right.
+
+    Returns:
+      The distance to the nearest tube, nm, over the box; and that to each, in order, where it is near.
     """
+    found = []
     clear = np.full(box.shape, FAR_NM)
     deepest = float(wobble.min())
     for tube in tubes:
@@ -71,9 +77,10 @@ def keep_off(cell: Cell, box: Box, tubes: Iterable[Tube], *, wobble: Grey, level
         part = near.slices(box)
         np.add(near.distance, wobble[part], out=near.distance)
         np.minimum(clear[part], near.distance, out=clear[part])
+        found.append(near)
         if level is not None and bends > 0:
             _bend(cell, tube, level[part], near.distance)
-    return clear
+    return clear, found
 
 
 def sheet_distance(level: Grey, steep: Grey) -> Grey:

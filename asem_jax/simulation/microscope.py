@@ -21,8 +21,8 @@ from asem_jax.volumes.geometry import Box, Float3, Int3, int3, tiles
 
 _MIDDLE_GREY = 128.0
 _ENDLESS_NM = 1e9
-# Sections imaged at once: few enough that what they need stays near the processor.
-_SECTIONS = 16
+# Voxels imaged at once, z y x: few enough that what they need stays near the processor.
+_SLAB = (16, 128, 128)
 _NOT_NEGATIVE = (
     *("blur_nm", "charging", "charging_nm", "streak_nm", "shift_nm"),
     *("shot_noise_grey", "drift_grey", "drift_contrast", "curtain_grey"),
@@ -145,7 +145,7 @@ def image(
     seen = np.empty(box.shape, np.uint8)
     painted = microscope.painted_box(box, voxel_size_nm)
     charge = None if surroundings is None else _charge(microscope, surroundings, voxel_size_nm)
-    for slab in tiles(box, (_SECTIONS, *box.shape[1:])):
+    for slab in tiles(box, _SLAB):
         part = grey[_within(microscope.painted_box(slab, voxel_size_nm), painted)]
         signal = _sections(microscope, part, voxel_size_nm)
         if charge is not None:
@@ -223,7 +223,7 @@ def _recorded(microscope: Microscope, signal: Grey, box: Box, *, voxel_size_nm: 
         stripes *= np.float32(microscope.curtain_grey)
         signal += stripes
     if microscope.shot_noise_grey:
-        strength = np.clip(signal, 0, np.inf)
+        strength = np.maximum(signal, 0)
         strength *= np.float32(1 / _MIDDLE_GREY)
         noise = voxel_noise(seed, Stream.SHOT_NOISE, box)
         noise *= np.sqrt(strength, out=strength)
@@ -287,12 +287,14 @@ def _moved(plane: Grey, shift: float, axis: int, radius: int) -> Grey:
         *(((2 - t) * t - 1) * t / 2, ((3 * t - 5) * t * t + 2) / 2),
         *(((4 - 3 * t) * t + 1) * t / 2, (t - 1) * t * t / 2),
     )
-    length = plane.shape[axis] - 2 * radius
-    taps = [np.moveaxis(plane, axis, 0)[radius + whole + tap :][:length] for tap in (-1, 0, 1, 2)]
+    length, first = plane.shape[axis] - 2 * radius, radius + whole - 1
+    before = (slice(None),) * axis
+    taps = [plane[(*before, slice(first + tap, first + tap + length))] for tap in range(4)]
     result: Grey = taps[0] * np.float32(weights[0])
+    part = np.empty_like(result)
     for tap, weight in zip(taps[1:], weights[1:], strict=True):
-        result += tap * np.float32(weight)
-    return np.moveaxis(result, 0, axis)
+        result += np.multiply(tap, np.float32(weight), out=part)
+    return result
 
 
 def _voxels(lengths_nm: Sequence[float], voxel_size_nm: Float3) -> npt.NDArray[np.int64]:

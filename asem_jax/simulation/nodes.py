@@ -48,10 +48,12 @@ class Nodes:
           around: nodes that hold those around `box`.
           box: voxels.
         """
+        near = self.around(box)
+        values = values[near.shift([-a for a in around.start]).slices]
         # x first, while the array is small; z last, where rows lie side by side in memory.
         for axis in (2, 1, 0):
             ends = (box.start[axis], box.stop[axis])
-            values = _between(values, axis, ends, step=self.steps[axis], first=around.start[axis])
+            values = _between(values, axis, ends, step=self.steps[axis], first=near.start[axis])
         return values
 
 
@@ -61,17 +63,22 @@ def _between(values: Values, axis: int, ends: tuple[int, int], *, step: int, fir
     if step == 1:
         return values[(slice(None),) * axis + (slice(start - first, stop - first),)]
     result = np.empty([stop - start if n == axis else length for n, length in enumerate(values.shape)], np.float32)
-    planes, voxels = np.moveaxis(values, axis, 0), np.moveaxis(result, axis, 0)
+    before = (slice(None),) * axis
     for past in range(step):
         # All voxels that lie `past` voxels beyond a node at once.
         skipped = (past - start) % step
-        part = voxels[skipped::step]
-        node = (start + skipped) // step - first
-        below = planes[node:][: len(part)]
+        part = result[(*before, slice(skipped, None, step))]
+        node, number = (start + skipped) // step - first, part.shape[axis]
+        below = values[(*before, slice(node, node + number))]
         if past == 0:
             part[...] = below
             continue
-        np.subtract(planes[node + 1 :][: len(part)], below, out=part)
+        above = values[(*before, slice(node + 1, node + 1 + number))]
+        if 2 * past == step:
+            np.add(below, above, out=part)
+            part *= np.float32(0.5)
+            continue
+        np.subtract(above, below, out=part)
         part *= np.float32(past / step)
         part += below
     return result

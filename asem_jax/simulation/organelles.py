@@ -11,6 +11,7 @@ from asem_jax.simulation.cell import GAP_MEMBRANES, INNER_MEMBRANES, Cell, Range
 from asem_jax.simulation.microscope import axes_of
 from asem_jax.simulation.texture import LARGEST, Stream, smooth_field
 from asem_jax.simulation.tubes import Tube, TubeDistance, tube_field
+from asem_jax.volumes.geometry import Box
 
 Grey = npt.NDArray[np.float32]
 
@@ -195,19 +196,14 @@ def vesicle_grey(cell: Cell, field: TubeDistance, grain: Grey, edge_nm: float) -
 
 def _cristae(cell: Cell, field: TubeDistance, grey: Grey, edge_nm: float, *, wall_nm: float) -> Grey:
     """Returns `grey` with lamellae: pairs of membranes around a bright lumen, bent, and with ends."""
-    axes = axes_of(field.box, cell.voxel_size_nm)
-    # No surface is farther from its tube than the first; lamellae are deeper.
-    margin = LARGEST * (cell.wobble_nm + cell.preparation.ruffle_nm) + wall_nm + edge_nm
-    along = tube_field(field.tube, field.box, voxel_size_nm=cell.voxel_size_nm, margin_nm=margin)
+    around = cell.nodes.around(field.box)
     spacing = _between(cell.cristae_spacing_nm, field.tube.traits[1])
-    tilt = 0.5 * np.pi * float(field.tube.traits[2])
-    bend = smooth_field(cell.seed, Stream.CRISTA_BEND, (140.0, 140.0, 140.0), axes)
-    place = np.float32(np.cos(tilt)) * along.along + np.float32(np.sin(tilt)) * along.aside
-    place = (place + bend * np.float32(0.35 * spacing)) * np.float32(1 / spacing)
-    off_middle = np.abs(place - np.rint(place)) * np.float32(spacing)
-    gate = smooth_field(cell.seed, Stream.CRISTA_GATE, (110.0, 110.0, 110.0), axes)
-    present = np.clip(gate * np.float32(1.5) + np.float32(1.6), 0, 1)
-    present *= coverage(field.distance - np.float32(wall_nm), edge_nm)
+    lamellae = _lamellae(cell, field.tube, around, wall_nm + edge_nm)
+    place, present = (cell.nodes.read(values, around, field.box) for values in lamellae)
+    off_middle = place - np.rint(place)
+    np.abs(off_middle, out=off_middle)
+    off_middle *= np.float32(spacing)
+    present = present * coverage(field.distance - np.float32(wall_nm), edge_nm)
     thin = 0.7 * cell.membrane_nm
     lumen = np.float32(0.4 * cell.membrane_nm)
     grey = _mix(grey, cell.membrane_grey + 8, present * band(off_middle, float(lumen) + thin / 2, thin, edge_nm))
@@ -216,6 +212,25 @@ def _cristae(cell: Cell, field: TubeDistance, grey: Grey, edge_nm: float, *, wal
         0.5 * (cell.cytosol_grey + cell.membrane_grey) + 20,
         present * coverage(off_middle - lumen, edge_nm),
     )
+
+
+def _lamellae(cell: Cell, tube: Tube, around: Box, outermost_nm: float) -> tuple[Grey, Grey]:
+    """Returns a field whose whole numbers are the middles of lamellae, and where there are any, 0..1, at nodes.
+
+    They are needed beside voxels that lie up to `outermost_nm` outside of the surface, negative = within.
+    """
+    apart = cell.at_nodes.voxel_size_nm
+    axes = axes_of(around, apart)
+    # No surface is farther from its tube than the first; nodes beside a voxel are no farther from it than the last.
+    margin = LARGEST * (cell.wobble_nm + cell.preparation.ruffle_nm) + outermost_nm + 2 * max(apart)
+    along = tube_field(tube, around, voxel_size_nm=apart, margin_nm=margin)
+    spacing = _between(cell.cristae_spacing_nm, tube.traits[1])
+    tilt = 0.5 * np.pi * float(tube.traits[2])
+    bend = smooth_field(cell.seed, Stream.CRISTA_BEND, (140.0, 140.0, 140.0), axes)
+    place = np.float32(np.cos(tilt)) * along.along + np.float32(np.sin(tilt)) * along.aside
+    place = (place + bend * np.float32(0.35 * spacing)) * np.float32(1 / spacing)
+    gate = smooth_field(cell.seed, Stream.CRISTA_GATE, (110.0, 110.0, 110.0), axes)
+    return place, np.clip(gate * np.float32(1.5) + np.float32(1.6), 0, 1)
 
 
 def _mix(below: Grey, above: float, share: Grey) -> Grey:
@@ -234,7 +249,9 @@ def directions(rng: np.random.Generator, number: int) -> npt.NDArray[np.float64]
     shares = rng.random((number, 2))
     height, angle = 2 * shares[:, 0] - 1, 2 * np.pi * shares[:, 1]
     flat = np.sqrt(1 - height**2)
-    return np.stack([height, flat * np.cos(angle), flat * np.sin(angle)], 1)
+    ways = np.empty((number, 3))
+    ways[:, 0], ways[:, 1], ways[:, 2] = height, flat * np.cos(angle), flat * np.sin(angle)
+    return ways
 
 
 def across(rng: np.random.Generator, direction: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -256,4 +273,4 @@ def _walk(
     turns = turn * np.arange(1, steps + 1)[:, None] / steps + 0.12 * directions(rng, steps)
     ways = direction + turns
     ways /= np.sqrt(np.square(ways).sum(1, keepdims=True))
-    return start + np.cumsum(ways, 0) * (length / steps)
+    return start + ways.cumsum(0) * (length / steps)

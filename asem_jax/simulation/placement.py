@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from asem_jax.simulation.candidates import Candidate, bare_limit, bare_values, crowd_near, home
+from asem_jax.simulation.candidates import Candidate, bare_limit, bare_values, crowd_around, crowd_near, home
 from asem_jax.simulation.cell import SWING, Cell, WholeCell
 from asem_jax.simulation.pits import pit_balls
 from asem_jax.simulation.populations import populations
@@ -67,7 +67,7 @@ def _survives(cell: Cell, kind: int, one: Candidate) -> bool:
 def _rivals(cell: Cell, kind: int, own: int, one: Candidate) -> list[Candidate]:
     """Returns the candidates of a kind that overlap `one`, of kind `own`, and take precedence, the strongest first."""
     gap = one.population.gap_nm
-    crowd = crowd_near(cell, kind, one.tube.low_nm - gap, one.tube.high_nm + gap)
+    crowd = crowd_around(cell, kind, one.tube.low_nm - gap, one.tube.high_nm + gap)
     apart = np.square(crowd.centres_nm - one.tube.points_nm[0]).sum(1)
     near = apart < np.square(crowd.reaches_nm + (one.tube.reach_nm + gap))
     if kind == own:
@@ -76,7 +76,7 @@ def _rivals(cell: Cell, kind: int, own: int, one: Candidate) -> list[Candidate]:
     # A long tube is far from being a ball.
     apart = np.square(crowd.centres_nm[found, None] - one.tube.points_nm).sum(-1)
     near = (apart < np.square(crowd.reaches_nm[found, None] + (one.tube.radii_nm + gap))).any(1)
-    rivals = [crowd.members[n] for n in found[near].tolist()]
+    rivals = crowd.members[found[near]].tolist()
     touched = overlaps(one.tube, [rival.tube for rival in rivals], gap)
     # The first in the order is the one most likely to stand, and the one with the fewest rivals to ask about.
     return sorted((r for r, is_hit in zip(rivals, touched, strict=True) if is_hit), key=lambda rival: rival.order)

@@ -122,13 +122,22 @@ def cytosol(preparation: Preparation, grey: Grey, grain: Grey, *, seed: int, axe
     """
     if preparation.strand_grey:
         field = smooth_field(seed, Stream.STRAND, (preparation.strand_nm,) * 3, axes)
-        strand: Grey = np.maximum(1 - np.abs(field) * np.float32(1 / _STRAND), 0)
-        grey = grey + strand * np.float32(preparation.strand_grey)
+        strand = np.abs(field, out=field)
+        strand *= np.float32(1 / _STRAND)
+        np.subtract(1, strand, out=strand)
+        np.maximum(strand, 0, out=strand)
+        strand *= np.float32(preparation.strand_grey)
+        grey = grey + strand
     if preparation.ribosome_grey:
-        share: Grey = np.clip((grain - np.float32(_RIBOSOME_FROM)) * np.float32(1 / _RIBOSOME_EDGE), 0, 1)
-        grey = grey + share * np.float32(preparation.ribosome_grey)
+        share = grain - np.float32(_RIBOSOME_FROM)
+        share *= np.float32(1 / _RIBOSOME_EDGE)
+        np.clip(share, 0, 1, out=share)
+        share *= np.float32(preparation.ribosome_grey)
+        grey = grey + share
     if preparation.hole_share:
-        grey = grey + (np.float32(preparation.hole_grey) - grey) * _holes(preparation, seed, axes)
+        change = np.float32(preparation.hole_grey) - grey
+        change *= _holes(preparation, seed, axes)
+        grey = grey + change
     return grey
 
 
@@ -146,8 +155,14 @@ def faded(preparation: Preparation, grey: Grey, unstained_grey: float, *, seed: 
         return grey
     field = smooth_field(seed, Stream.FADE, (preparation.fade_nm,) * 3, axes)
     # Half of the tissue is fully stained; the weakest places are those two deviations off.
-    missing = np.clip(field * np.float32(0.5), 0, 1) * np.float32(preparation.fade)
-    return grey + np.maximum(np.float32(unstained_grey) - grey, 0) * missing
+    field *= np.float32(0.5)
+    np.clip(field, 0, 1, out=field)
+    field *= np.float32(preparation.fade)
+    lighter = np.float32(unstained_grey) - grey
+    np.maximum(lighter, 0, out=lighter)
+    lighter *= field
+    lighter += grey
+    return lighter
 
 
 def _holes(preparation: Preparation, seed: int, axes: Axes) -> Grey:
@@ -156,4 +171,7 @@ def _holes(preparation: Preparation, seed: int, axes: Axes) -> Grey:
         return np.ones([len(axis) for axis in axes], np.float32)
     field = smooth_field(seed, Stream.HOLE, (preparation.hole_nm,) * 3, axes)
     edge = np.float32(NormalDist().inv_cdf(1 - preparation.hole_share))
-    return np.clip((field - edge) * np.float32(1 / _HOLE_EDGE) + np.float32(0.5), 0, 1)
+    field -= edge
+    field *= np.float32(1 / _HOLE_EDGE)
+    field += np.float32(0.5)
+    return np.clip(field, 0, 1, out=field)

@@ -23,11 +23,11 @@ from asem_jax.simulation.membranes import BEND_NM
 from asem_jax.simulation.nucleus import pore_spread
 from asem_jax.simulation.objects import Lattice, Numbering, ObjectKey, table_of
 from asem_jax.simulation.organelles import Grey, coverage
+from asem_jax.simulation.outlines import Outlines
 from asem_jax.simulation.pits import caveola_spread, pit_spread
 from asem_jax.simulation.placement import tubes_near
 from asem_jax.simulation.populations import populations
 from asem_jax.simulation.texture import LARGEST
-from asem_jax.simulation.tubes import Tube, tube_distance
 from asem_jax.volumes.geometry import Box, tiles
 
 # A whole cell has one of these.
@@ -140,16 +140,19 @@ def _paint(cell: Cell, box: Box) -> _Painting:
     margin = (BEND_NM if cell.whole is None else interior.SEEN_NM) + _most_wobble_nm(cell)
     kinds = [list(tubes_near(cell, kind, box, margin)) for kind in range(len(populations(cell)))]
     view = None if cell.whole is None else interior.survey(cell, box, [tube for tubes in kinds for tube in tubes])
-    for part in _parts(box, [_BRICK * step for step in tissue.nodes(cell).steps]):
+    for part in _parts(box, [_BRICK * step for step in cell.nodes.steps]):
         seen = tissue.survey(cell, part, kinds) if view is None else None
+        tubes = tissue.shaken(cell, part, kinds) if seen is None else seen.outlines
         for brick in _parts(part, (_BRICK,) * 3):
             canvas = Canvas.over(cell, brick, keys)
-            near = [_nearest(tubes, canvas, margin) for tubes in kinds]
             if seen is not None:
                 tissue.paint(canvas, seen)
-                _paint_tubes(canvas, near, seen.wobble_over(canvas))
+                _paint_tubes(canvas, tubes)
             elif view is not None:
-                _paint_cells(canvas, near, view.around(canvas.axes, canvas.edge_nm))
+                near = view.around(canvas.axes, canvas.edge_nm)
+                interior.paint_inside(canvas, near)
+                _paint_tubes(canvas, tubes)
+                interior.paint_outside(canvas, near)
             here = brick.shift([-a for a in box.start]).slices
             grey[here] = preparation.faded(
                 cell.preparation, canvas.grey, cell.cytosol_grey, seed=cell.seed, axes=canvas.axes
@@ -163,44 +166,18 @@ def _parts(box: Box, most: Sequence[int]) -> Iterator[Box]:
     return tiles(box, [-(-n // -(-n // side)) for n, side in zip(box.shape, most, strict=True)])
 
 
-def _paint_cells(canvas: Canvas, kinds: Sequence[Sequence[Tube]], view: interior.Interior) -> None:
-    """Paints whole cells and what is between them."""
-    wobble, _ = tissue.wobble(canvas.cell, canvas.axes)
-    interior.paint_inside(canvas, view)
-    _paint_tubes(canvas, kinds, wobble)
-    interior.paint_outside(canvas, view)
-
-
 def _most_wobble_nm(cell: Cell) -> float:
     return LARGEST * (cell.wobble_nm + cell.preparation.ruffle_nm)
 
 
-def _nearest(tubes: Sequence[Tube], canvas: Canvas, margin_nm: float) -> list[Tube]:
-    """Returns the tubes that come within `margin_nm` of a canvas."""
-    if not tubes:
-        return []
-    low, high = (np.array([getattr(tube, end) for tube in tubes]) for end in ("low_nm", "high_nm"))
-    near = (low - margin_nm <= canvas.high_nm) & (high + margin_nm >= canvas.low_nm)
-    return [tubes[n] for n in np.flatnonzero(near.all(1)).tolist()]
-
-
-def _paint_tubes(canvas: Canvas, kinds: Sequence[Sequence[Tube]], wobble: Grey) -> None:
-    """Paints tubes; what takes precedence in `populations` is painted last."""
-    cell, edge = canvas.cell, canvas.edge_nm
-    margin = edge - float(wobble.min())
-    for population, tubes in zip(reversed(populations(cell)), reversed(kinds), strict=True):
-        for tube in tubes:
-            field = tube_distance(tube, canvas.box, voxel_size_nm=cell.voxel_size_nm, margin_nm=margin)
-            if field.box.num_voxels == 0:
-                continue
-            field = field.where(population.surface(cell, field) + wobble[field.slices(canvas.box)], edge)
-            if field.box.num_voxels == 0:
-                continue
-            part = field.slices(canvas.box)
-            share = coverage(field.distance, edge)
-            grey = canvas.grey[part]
-            change = population.looks(cell, field, canvas.grain[part], edge)
-            change -= grey
-            change *= share
-            grey += change
-            canvas.objects[part][field.distance <= 0] = canvas.add(population.key(tube))
+def _paint_tubes(canvas: Canvas, tubes: Outlines) -> None:
+    """Paints tubes, in their order."""
+    for population, field in tubes.over(canvas):
+        part = field.slices(canvas.box)
+        share = coverage(field.distance, canvas.edge_nm)
+        grey = canvas.grey[part]
+        change = population.looks(canvas.cell, field, canvas.grain[part], canvas.edge_nm)
+        change -= grey
+        change *= share
+        grey += change
+        canvas.objects[part][field.distance <= 0] = canvas.add(population.key(field.tube))

@@ -173,13 +173,13 @@ def smooth_values(
       pitch_nm: distance of the nodes.
       places_nm: z y x, [n, 3], at least one.
     """
-    nodes, weights = zip(*(_spline(places_nm[:, axis], pitch_nm) for axis in range(3)), strict=True)
-    start = [int(node.min()) - 1 for node in nodes]
-    stop = [int(node.max()) + 2 for node in nodes]
-    values = _nodes(seed, stream, start, stop).astype(np.float64) * (2.0**-23 * _NODE_SCALE) - _NODE_SCALE
-    around = [(node - first)[:, None] + _STEPS for node, first in zip(nodes, start, strict=True)]
-    near = values[around[0][:, :, None, None], around[1][:, None, :, None], around[2][:, None, None, :]]
-    found: npt.NDArray[np.float64] = np.einsum("nzyx,zn,yn,xn->n", near, *weights)
+    nodes, weights = _spline(places_nm.T, pitch_nm)
+    start, stop = nodes.min(1) - 1, nodes.max(1) + 2
+    values = _nodes(seed, stream, start.tolist(), stop.tolist()).astype(np.float64)
+    values = values * (2.0**-23 * _NODE_SCALE) - _NODE_SCALE
+    z, y, x = (nodes - start[:, None])[:, :, None] + _STEPS
+    near = values[z[:, :, None, None], y[:, None, :, None], x[:, None, None, :]]
+    found: npt.NDArray[np.float64] = np.einsum("nzyx,zn,yn,xn->n", near, *weights.transpose(1, 0, 2))
     return found
 
 
@@ -200,8 +200,9 @@ def _spline(axis: npt.NDArray[np.float64], pitch: float) -> tuple[npt.NDArray[np
     place = axis / pitch
     nodes = np.floor(place + 0.5).astype(np.int64)
     u = place - nodes
-    weights = np.stack([0.5 * (0.5 - u) ** 2, 0.75 - u**2, 0.5 * (0.5 + u) ** 2])
-    return nodes, weights.astype(np.float32)
+    weights = np.empty((3, *u.shape), np.float32)
+    weights[0], weights[1], weights[2] = 0.5 * (0.5 - u) ** 2, 0.75 - u**2, 0.5 * (0.5 + u) ** 2
+    return nodes, weights
 
 
 def _interpolate(
@@ -210,7 +211,7 @@ def _interpolate(
     """Returns `values` between its planes, for all points around one node at once."""
     rows = np.ascontiguousarray(values).reshape(len(values), -1)
     result = np.empty((len(nodes), rows.shape[1]), np.float32)
-    first = np.flatnonzero(np.diff(nodes, prepend=nodes[0] - 1)).tolist()
+    first = [0, *(1 + np.flatnonzero(nodes[1:] != nodes[:-1])).tolist()]
     for start, stop in zip(first, [*first[1:], len(nodes)], strict=True):
         node, shares, part = nodes[start], weights[:, start:stop, None], result[start:stop]
         np.multiply(rows[node - 1], shares[0], out=part)

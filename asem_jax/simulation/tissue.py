@@ -5,8 +5,7 @@ at every voxel size below 12 nm of which the nodes are the same. Labels of retic
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,9 +23,10 @@ from asem_jax.simulation.membranes import (
     sheet_distance,
 )
 from asem_jax.simulation.microscope import axes_of
-from asem_jax.simulation.nodes import Nodes
 from asem_jax.simulation.objects import ObjectKey
 from asem_jax.simulation.organelles import Grey, band, coverage, mix
+from asem_jax.simulation.outlines import Outlines, outlines, reach_nm
+from asem_jax.simulation.populations import populations
 from asem_jax.simulation.texture import Axes, Stream, smooth_field
 from asem_jax.simulation.tubes import Tube
 from asem_jax.volumes.geometry import Box
@@ -34,8 +34,6 @@ from asem_jax.volumes.geometry import Box
 # The reticulum of a tissue is one object: where its parts meet is not known.
 RETICULUM = ObjectKey("er", (0, 0, 0), 0)
 _WOBBLE_NM = 110.0
-# Nodes are no farther apart: at every voxel of 10 nm, at every second of 5 nm.
-_APART_NM = 12.0
 # Slopes are differences between neighbours, and are taken twice.
 _SLOPE_HALO = 2
 _RIM = (slice(1, -1),) * 3
@@ -47,65 +45,52 @@ class Membranes:
     """Membranes at the nodes around a part of a block; None = there are none of the kind.
 
     Attributes:
-      nodes: which voxels they are.
       box: the nodes.
-      wobble: how far surfaces lie from where they would be, nm.
+      outlines: the tubes.
       level: a field whose whole numbers are plasma membranes.
       steep: its slope per nm.
       inside: distance to the endoplasmic reticulum, nm, negative in its lumen.
     """
 
-    nodes: Nodes
     box: Box
-    wobble: Grey
+    outlines: Outlines
     level: Grey | None
     steep: Grey | None
     inside: Grey | None
 
     def read(self, values: Grey | None, box: Box) -> Grey | None:
         """Returns one of them at voxels."""
-        return None if values is None else self.nodes.read(values, self.box, box)
-
-    def wobble_over(self, canvas: Canvas) -> Grey:
-        """Returns the wobble at the voxels of a canvas."""
-        if self.nodes.steps == (1, 1, 1):
-            return self.nodes.read(self.wobble, self.box, canvas.box)
-        return wobble(canvas.cell, canvas.axes)[0]
-
-
-@lru_cache(maxsize=16)
-def nodes(cell: Cell) -> Nodes:
-    """Returns at which voxels membranes are found."""
-    return Nodes.within(_APART_NM, cell.voxel_size_nm)
-
-
-@lru_cache(maxsize=16)
-def _coarse(cell: Cell) -> Cell:
-    """Returns `cell` with the nodes as its voxels."""
-    return replace(cell, voxel_size_nm=nodes(cell).apart_nm(cell.voxel_size_nm))
+        return None if values is None else self.outlines.nodes.read(values, self.box, box)
 
 
 def survey(cell: Cell, box: Box, kinds: Sequence[Sequence[Tube]]) -> Membranes:
     """Returns the membranes around `box`, given the tubes near it, kind after kind."""
-    around, cell_there = nodes(cell).around(box), _coarse(cell)
+    around, cell_there = cell.nodes.around(box), cell.at_nodes
     outer = around.grow(_SLOPE_HALO)
     axes = axes_of(outer, cell_there.voxel_size_nm)
     shaken, ruffled = wobble(cell_there, axes)
     level = process_level(cell_there, axes, ruffled) if cell.process_nm else None
     shape = reticulum_shape(cell_there, axes, ruffled) if cell.er_nm else None
     steep = plasma = inside = None
-    clear = None
-    if level is not None or shape is not None:
-        tubes = [tube for tubes in reversed(kinds) for tube in tubes]
-        least = 0.0 if shape is None else clearance_needed(shape)
-        clear = keep_off(cell_there, outer, tubes, wobble=shaken, level=level, least_nm=least)
+    tubes = [tube for tubes in reversed(kinds) for tube in tubes]
+    least = max(reach_nm(cell), 0.0 if shape is None else clearance_needed(shape))
+    clear, near = keep_off(cell_there, outer, tubes, wobble=shaken, level=level, least_nm=least)
     if level is not None:
         level, steep = level[_RIM], level_steepness(cell_there, level)
         plasma = _plasma(cell_there, level, steep)
         level, steep = level[_RIM], steep[_RIM]
-    if shape is not None and clear is not None:
+    if shape is not None:
         inside = reticulum(cell_there, shape[_RIM], clear[_RIM], plasma)
-    return Membranes(nodes(cell), around, shaken[_INNER], level, steep, inside)
+    kind_of = {id(tube): kind for kind, tubes in zip(populations(cell), kinds, strict=True) for tube in tubes}
+    near = [one.where(one.distance, reach_nm(cell)) for one in near]
+    seen = Outlines(cell.nodes, outer, shaken, [(kind_of[id(one.tube)], one) for one in near if one.box.num_voxels])
+    return Membranes(around, seen, level, steep, inside)
+
+
+def shaken(cell: Cell, box: Box, kinds: Sequence[Sequence[Tube]]) -> Outlines:
+    """Returns the tubes of a part of a block where there are no membranes, given those near it, kind after kind."""
+    axes = axes_of(cell.nodes.around(box), cell.at_nodes.voxel_size_nm)
+    return outlines(cell, box, kinds, wobble(cell.at_nodes, axes)[0])
 
 
 def wobble(cell: Cell, axes: Axes) -> tuple[Grey, Grey | None]:

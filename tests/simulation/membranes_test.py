@@ -5,6 +5,7 @@ import numpy as np
 from asem_jax.simulation import membranes
 from asem_jax.simulation.microscope import axes_of
 from asem_jax.simulation.placement import tubes_near
+from asem_jax.simulation.tubes import tube_distance
 from asem_jax.volumes.geometry import Box
 from tests.simulation.cells import CELL
 
@@ -18,7 +19,7 @@ TUBES = [tube for kind in range(3) for tube in tubes_near(CELL, kind, BOX, membr
 def _plasma(tubes, least_nm=membranes.BEND_NM):
     """Returns the distance to plasma membranes bent around tubes, the tone, and the distance to the tubes."""
     level = membranes.process_level(CELL, AXES, None)
-    clear = membranes.keep_off(CELL, BOX, tubes, wobble=STILL, level=level, least_nm=least_nm)
+    clear, _ = membranes.keep_off(CELL, BOX, tubes, wobble=STILL, level=level, least_nm=least_nm)
     distance = membranes.sheet_distance(level[INNER], membranes.level_steepness(CELL, level))
     return distance, membranes.process_tone(CELL, level[INNER]), clear
 
@@ -45,6 +46,20 @@ def test_tubes_that_are_not_asked_for_would_have_changed_nothing():
     for all_of_it, part in zip(everything[:2], something[:2], strict=True):
         np.testing.assert_array_equal(part, all_of_it)
     assert (something[2] > everything[2]).mean() > 0.01
+
+
+def test_distances_to_each_tube_are_handed_on():
+    clear, found = membranes.keep_off(CELL, BOX, TUBES, wobble=STILL + 3, level=None, least_nm=60.0)
+    places = [TUBES.index(one.tube) for one in found]
+    assert places == sorted(places)
+    nearest = np.full(BOX.shape, 1e6, np.float32)
+    for one in found:
+        near = tube_distance(one.tube, one.box, voxel_size_nm=CELL.voxel_size_nm, margin_nm=60.0)
+        close = near.distance < 57
+        np.testing.assert_array_equal(one.distance[close], near.distance[close] + np.float32(3))
+        part = one.slices(BOX)
+        np.minimum(nearest[part], one.distance, out=nearest[part])
+    np.testing.assert_array_equal(nearest, clear)
 
 
 def test_tones_are_in_their_range_and_change_only_at_membranes():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from asem_jax.simulation import Cell, Microscope, scene, simulate_block
+from asem_jax.simulation import Cell, Microscope, microscope, scene, simulate_block
 from asem_jax.simulation.placement import tubes_near
 from asem_jax.simulation.preparation import Preparation
 from asem_jax.volumes.geometry import Box, tiles
@@ -44,12 +44,13 @@ def test_anisotropic_blocks_do_not_depend_on_their_tiling_either():
     np.testing.assert_array_equal(mito, whole.labels("mito"))
 
 
-def test_blocks_with_charge_depend_neither_on_tiling_nor_on_bricks(monkeypatch):
+def test_blocks_with_charge_depend_neither_on_tiling_nor_on_bricks_nor_on_slabs(monkeypatch):
     look = replace(CELL.microscope, charging=0.5, charging_greys=(110.0, 150.0), shift_nm=10.0)
     cell = replace(CELL, microscope=look, voxel_size_nm=(6.0, 6.0, 6.0))
     whole, plain = simulate_block(cell, BOX), simulate_block(replace(cell, microscope=replace(look, charging=0.0)), BOX)
     assert (whole.raw != plain.raw).mean() > 0.3
     monkeypatch.setattr(scene, "_BRICK", 21)
+    monkeypatch.setattr(microscope, "_SLAB", (7, 16, 20))
     raw, mito = _tiled(cell, BOX, (20, 40, 30))
     np.testing.assert_array_equal(raw, whole.raw)
     np.testing.assert_array_equal(mito, whole.labels("mito"))

@@ -36,11 +36,14 @@ def test_labels_of_reticulum_do_not_change_with_finer_voxels():
 
 
 def test_voxels_of_10_nm_are_nodes():
-    assert tissue.nodes(CELL).steps == (1, 1, 1)
-    assert tissue.nodes(replace(CELL, voxel_size_nm=(30.0, 4.0, 6.0))).steps == (1, 3, 2)
+    assert CELL.nodes.steps == (1, 1, 1)
+    assert CELL.at_nodes == CELL
+    flat = replace(CELL, voxel_size_nm=(30.0, 4.0, 6.0))
+    assert flat.nodes.steps == (1, 3, 2)
+    assert flat.at_nodes.voxel_size_nm == (30.0, 12.0, 12.0)
 
 
 def test_without_membranes_there_are_none():
     seen = _survey(replace(CELL, process_nm=0.0, er_nm=0.0), BOX)
     assert seen.level is seen.steep is seen.inside is None
-    assert seen.wobble.shape == BOX.shape
+    assert seen.outlines.tubes
