@@ -1,9 +1,10 @@
 """Times the simulator on one core over a slab of many blocks, and its memory for the slab and for its first block.
 
-    python -m benchmarks.simulation [--configs configs/simulate_cf.py ...] [--voxel 5] [--block 128] [--blocks 1 4 4]
+    python -m benchmarks.simulation [--configs configs/simulate_cf.py ...] [--voxel 5] [--block 256] [--blocks 1 2 2]
 
 Each slab is made block by block in a process of its own, and nothing is kept. Time is that of the processor, so a
-busy machine matters less; it still matters, as memory and, often, cores are shared. The first block costs more than
+busy machine matters less; it still matters, as memory and, often, cores are shared. So the slabs take turns for several
+rounds, and what is said of each is the median over them; all rounds are in the record. The first block costs more than
 others (where organelles are is worked out around it, and remembered): its time stands beside the speed over the whole
 slab, in which it is counted, and the speed over the other blocks. Slabs of whole cells begin at the middle of the first
 cell, so that they hold nucleus, cytoplasm and more. Writes benchmarks/results/simulation.json.
@@ -17,7 +18,10 @@ import os
 import platform
 import resource
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -53,25 +57,34 @@ def measure(path: str, voxel_nm: float, block: int, blocks: tuple[int, int, int]
     }
 
 
+def of_rounds(rounds: Sequence[dict[str, float | list[float]]]) -> dict[str, Any]:
+    """Returns the medians of the numbers that `measure` gave for one slab, and all of them."""
+    numbers = [name for name, value in rounds[0].items() if not isinstance(value, list)]
+    return {**{name: round(median(found[name] for found in rounds), 2) for name in numbers}, "rounds": list(rounds)}
+
+
 def main() -> None:
     """Measures, prints and saves."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--configs", nargs="+", default=CONFIGS)
     parser.add_argument("--voxel", type=float, default=5.0)
-    parser.add_argument("--block", type=int, default=128)
-    parser.add_argument("--blocks", type=int, nargs=3, default=(1, 4, 4), help="along z, y and x")
+    parser.add_argument("--block", type=int, default=256)
+    parser.add_argument("--blocks", type=int, nargs=3, default=(1, 2, 2), help="along z, y and x")
+    parser.add_argument("--rounds", type=int, default=5)
     words = parser.parse_args()
-    slabs = {}
+    found: dict[str, list[dict[str, float | list[float]]]] = {path: [] for path in words.configs}
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        for path in words.configs:
-            slabs[path] = pool.apply(measure, (path, words.voxel, words.block, tuple(words.blocks)))
-            print(path, slabs[path])
+        for _ in range(words.rounds):
+            for path, rounds in found.items():
+                rounds.append(pool.apply(measure, (path, words.voxel, words.block, tuple(words.blocks))))
+                print(path, rounds[-1], flush=True)
     record = {
         "voxel_nm": words.voxel,
         "block": words.block,
         "blocks": list(words.blocks),
-        "slabs": slabs,
+        "slabs": {path: of_rounds(rounds) for path, rounds in found.items()},
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()},
+        "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),  # launch/setup.sh sets them
         "numpy": np.__version__,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
