@@ -1,15 +1,16 @@
 """Checkpoints: parameters, optimiser state, step, resolved config and model card, through Orbax.
 
 A run folder holds `checkpoints/<step>/`. The latest checkpoint is always kept, and beside it the one with the best
-validation score. A checkpoint appears under its name only when all of it has been written: a run that is killed
-while saving leaves the previous one untouched. The structure of the optimiser state is passed in by the caller, so
-that nothing here depends on the optimiser.
+validation score and, of several organelles, the best of each. A checkpoint appears under its name only when all of it
+has been written: a run that is killed while saving leaves the previous one untouched. The structure of the optimiser
+state is passed in by the caller, so that nothing here depends on the optimiser.
 """
 
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -23,20 +24,27 @@ from asem_jax.models.torch_import import load_published
 
 State = TypeVar("State")
 
+_OF = "score of "  # and the name of an organelle: its score among those of a checkpoint
 NOT_VALIDATED = -1.0  # score of a checkpoint that was saved without validation: below every real one
 
 
 class Checkpoints:
     """The checkpoints of one run; close it, or use it as a context manager, so that the last save is finished."""
 
-    def __init__(self, workdir: Path | str) -> None:
-        """Opens, or makes, `workdir/checkpoints`; what a killed run left half written there is removed."""
+    def __init__(self, workdir: Path | str, organelles: Sequence[str] = ()) -> None:
+        """Opens, or makes, `workdir/checkpoints`; what a killed run left half written there is removed.
+
+        Args:
+          workdir: the run folder.
+          organelles: of each the best checkpoint is kept too, by the `score_of` that it is saved with.
+        """
         managers = ocp.checkpoint_managers
         # Orbax would remove it in a thread that no one waits for, in the way of whoever opens the folder next.
         for torn in _folder(workdir).glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
             if jax.process_index() == 0:
                 shutil.rmtree(torn)
-        keep = [managers.LatestN(1), managers.BestN(get_metric_fn=_score, n=1)]
+        scores: list[Callable[[Mapping[str, float]], float]] = [_score, *(partial(_score_of, o) for o in organelles)]
+        keep = [managers.LatestN(1), *(managers.BestN(get_metric_fn=score, n=1) for score in scores)]
         self._manager = ocp.CheckpointManager(
             _folder(workdir),
             options=ocp.CheckpointManagerOptions(
@@ -77,7 +85,16 @@ class Checkpoints:
         """The last saved step; None where nothing has been saved."""
         return self._manager.latest_step()
 
-    def save(self, step: int, state: Any, *, config: Mapping[str, Any], card: ModelCard, score: float) -> None:
+    def save(
+        self,
+        step: int,
+        state: Any,
+        *,
+        config: Mapping[str, Any],
+        card: ModelCard,
+        score: float,
+        score_of: Mapping[str, float] | None = None,
+    ) -> None:
         """Starts to write a checkpoint and returns; the state may be donated at once.
 
         Args:
@@ -86,6 +103,7 @@ class Checkpoints:
           config: the resolved config of the run, plain values.
           card: what the parameters are for.
           score: validation score, larger is better; NaN or `NOT_VALIDATED` where there is none.
+          score_of: the same for single organelles.
 
         Raises:
           OSError: this checkpoint, or the one before, could not be written; those before are as they were.
@@ -95,9 +113,10 @@ class Checkpoints:
             config=ocp.args.JsonSave(dict(config)),
             card=ocp.args.JsonSave(card.to_dict()),
         )
-        score = NOT_VALIDATED if math.isnan(score) else float(score)
+        scores = {"score": score, **{_OF + name: value for name, value in (score_of or {}).items()}}
+        known = {name: NOT_VALIDATED if math.isnan(value) else float(value) for name, value in scores.items()}
         with self._explained():
-            self._manager.save(step, args=items, metrics={"score": score})
+            self._manager.save(step, args=items, metrics=known)
 
     def restore(self, state: State) -> State:
         """Returns the state of the latest checkpoint.
@@ -126,8 +145,9 @@ def load_model(path: Path | str) -> Model:
     """Returns the model of a run folder, of one checkpoint in it, or of a published ASEM model's file.
 
     Args:
-      path: a run folder (its best checkpoint is taken, or its latest where none was validated), a folder
-        `checkpoints/<step>` inside one, or a PyTorch file whose name is in the catalogue of published models.
+      path: a run folder (its best checkpoint is taken, or its latest where none was validated); `FOLDER:ORGANELLE`
+        for the checkpoint that is best for one of several organelles; a folder `checkpoints/<step>` inside one; or
+        a PyTorch file whose name is in the catalogue of published models.
 
     Returns:
       The model, its parameters on the default device.
@@ -209,18 +229,36 @@ def _locate(path: Path) -> tuple[Path, int]:
     """Returns the folder of checkpoints and the step that a path names."""
     if path.name.isdigit() and (path / "card").is_dir():
         return path.resolve().parent, int(path.name)
-    folder = _folder(path)
+    folder, score = _folder(path), _score
+    if not folder.is_dir() and ":" in path.name:
+        path, organelle = path.with_name(path.name.rpartition(":")[0]), path.name.rpartition(":")[2]
+        folder, score = _folder(path), partial(_score_of, organelle)
+        _check_scored(folder, organelle)
     if not folder.is_dir():
         raise FileNotFoundError(
             f"{path} is neither a run folder (no {folder.name}/ in it) nor a checkpoint; "
             "give the --workdir of a training, or its checkpoints/<step>."
         )
-    with ocp.CheckpointManager(folder, options=ocp.CheckpointManagerOptions(best_fn=_score)) as manager:
+    with ocp.CheckpointManager(folder, options=ocp.CheckpointManagerOptions(best_fn=score)) as manager:
         best, latest = manager.best_step(), manager.latest_step()
-        validated = best is not None and _score(manager.metrics(best)) > NOT_VALIDATED
+        validated = best is not None and score(manager.metrics(best)) > NOT_VALIDATED
     if latest is None:
         raise FileNotFoundError(f"{folder} holds no finished checkpoint; train first (stage train).")
     return folder, best if best is not None and validated else latest
+
+
+def _check_scored(folder: Path, organelle: str) -> None:
+    """Raises if no checkpoint was judged by an organelle."""
+    if not folder.is_dir():
+        return
+    with ocp.CheckpointManager(folder) as manager:
+        found = [manager.metrics(step) or {} for step in manager.all_steps()]
+    names = sorted({name.removeprefix(_OF) for metrics in found for name in metrics if name.startswith(_OF)})
+    if organelle not in names:
+        raise ValueError(
+            f"{folder.parent}:{organelle}: its checkpoints have scores of {', '.join(names) or 'no single organelle'}; "
+            "name one of these, or give the run folder alone for the best mean."
+        )
 
 
 def _folder(workdir: Path | str) -> Path:
@@ -229,3 +267,7 @@ def _folder(workdir: Path | str) -> Path:
 
 def _score(metrics: Mapping[str, float]) -> float:
     return metrics["score"]
+
+
+def _score_of(organelle: str, metrics: Mapping[str, float]) -> float:
+    return metrics.get(_OF + organelle, NOT_VALIDATED)

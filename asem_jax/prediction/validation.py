@@ -19,6 +19,7 @@ from asem_jax.measurement.metrics import ProbabilityHistogram
 from asem_jax.measurement.scoring import Scores
 from asem_jax.models.channels import Channel, num_softmax, output_names
 from asem_jax.models.model import Model
+from asem_jax.prediction.ensemble import Ensemble
 from asem_jax.prediction.predictor import all_outputs, make_plan, predict_blocks
 from asem_jax.segmentation.labels import exclusion_zone, grey_level
 from asem_jax.training.regions import TrainingRegion
@@ -70,7 +71,7 @@ class Validation:
 
 
 def validate(
-    model: Model,
+    model: Model | Ensemble,
     region: TrainingRegion,
     *,
     exclude_inwards: int,

@@ -116,7 +116,8 @@ def cytosol_grain(cell: Cell, axes: Axes, grain: Grey) -> Grey:
     total = smooth_field(cell.seed, Stream.COARSE, (_COARSE_NM,) * 3, axes)
     total *= np.float32(0.8)
     total += grain
-    spots = np.clip(grain - np.float32(1.3), 0, np.inf)
+    spots = grain - np.float32(1.3)
+    np.maximum(spots, 0, out=spots)
     spots *= np.float32(2.5)
     total -= spots
     total *= np.float32(cell.texture_grey)

@@ -13,7 +13,7 @@ import numpy as np
 
 from asem_jax.simulation.cell import Cell
 from asem_jax.simulation.organelles import Grey
-from asem_jax.simulation.texture import Axes, Stream, generator, smooth_field
+from asem_jax.simulation.texture import Axes, Stream, generator, smooth_field, smooth_value
 from asem_jax.simulation.tubes import FAR_NM, Tube, TubeDistance, tube_distance
 from asem_jax.volumes.geometry import Box, Float3
 
@@ -98,7 +98,7 @@ def sheet_distance(level: Grey, steep: Grey) -> Grey:
 def level_steepness(cell: Cell, level: Grey) -> Grey:
     """Returns the slope of `level` per nm where it is not too flat for a distance, smaller by a voxel at both ends."""
     steep = steepness(level, cell.voxel_size_nm)
-    return np.clip(steep, 0.15 * _level_slope(cell), np.inf, out=steep)
+    return np.maximum(steep, np.float32(0.15 * _level_slope(cell)), out=steep)
 
 
 def process_tone(cell: Cell, level: Grey) -> Grey:
@@ -156,7 +156,8 @@ def reticulum(cell: Cell, shape: Grey, clear: Grey, plasma: Grey | None) -> Grey
     joined = np.maximum(shape, np.float32(_RETICULUM_FROM_TUBES_NM) - clear)
     if plasma is not None:
         np.maximum(joined, np.float32(_RETICULUM_FROM_PLASMA_NM) - plasma, out=joined)
-    return joined[_INNER] / np.clip(steepness(joined, cell.voxel_size_nm), 0.3, np.inf)
+    steep = steepness(joined, cell.voxel_size_nm)
+    return np.divide(joined[_INNER], np.maximum(steep, np.float32(0.3), out=steep), out=steep)
 
 
 def steepness(values: Grey, voxel_size_nm: Float3) -> Grey:
@@ -190,10 +191,10 @@ def _level_slope(cell: Cell) -> float:
 
 
 @lru_cache(maxsize=2**12)
-def _home(cell: Cell, tube: Tube) -> float:
-    """Returns the process in which the centre of a tube lies."""
-    z, y, x = (np.array([c]) for c in tube.centre)
-    return math.floor(_level(cell, (z, y, x))[0, 0, 0])
+def _home(seed: int, process_nm: float, centre: Float3) -> float:
+    """Returns the process in which the centre of a tube lies, whatever the voxels."""
+    level = np.float32(smooth_value(seed, Stream.PROCESS, process_nm, centre)) * np.float32(_PROCESSES_PER_DEVIATION)
+    return math.floor(level)
 
 
 @lru_cache(maxsize=2**12)
@@ -205,7 +206,7 @@ def _bends_within(cell: Cell, tube: Tube, level: Grey) -> float:
     """Returns the distance from a tube, nm, from which on it leaves `level` as it is; see `_bend`."""
     if level.size == 0:
         return 0.0
-    home = _home(cell, tube)
+    home = _home(cell.seed, cell.process_nm, tube.centre)
     excess = max(home - float(level.min()), float(level.max()) - home - 1)
     if excess <= -0.5:
         return 0.0
@@ -217,14 +218,14 @@ def _bends_within(cell: Cell, tube: Tube, level: Grey) -> float:
 
 def _bend(cell: Cell, tube: Tube, level: Grey, distance: Grey) -> None:
     """Bends `level`, in place, so that a tube at `distance` lies in the process of its centre."""
-    home = _home(cell, tube)
+    home = _home(cell.seed, cell.process_nm, tube.centre)
     beyond = distance - np.float32(_CLEARANCE_NM)
-    give = np.clip(beyond, 0, np.inf)
+    give = np.maximum(beyond, 0)
     give *= give
     give *= np.float32(_MOST_GIVE / (BEND_NM - _CLEARANCE_NM) ** 2)
     beyond *= np.float32(_level_slope(cell))
     give += beyond
-    np.clip(give, -0.5, np.inf, out=give)
+    np.maximum(give, np.float32(-0.5), out=give)
     # Farther away nothing bends.
     give[distance >= np.float32(BEND_NM)] = np.inf
     np.maximum(level, np.subtract(np.float32(home), give, out=beyond), out=level)

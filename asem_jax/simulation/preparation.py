@@ -127,17 +127,17 @@ def cytosol(preparation: Preparation, grey: Grey, grain: Grey, *, seed: int, axe
         np.subtract(1, strand, out=strand)
         np.maximum(strand, 0, out=strand)
         strand *= np.float32(preparation.strand_grey)
-        grey = grey + strand
+        grey = np.add(grey, strand, out=strand)
     if preparation.ribosome_grey:
         share = grain - np.float32(_RIBOSOME_FROM)
         share *= np.float32(1 / _RIBOSOME_EDGE)
         np.clip(share, 0, 1, out=share)
         share *= np.float32(preparation.ribosome_grey)
-        grey = grey + share
+        grey = np.add(grey, share, out=share)
     if preparation.hole_share:
         change = np.float32(preparation.hole_grey) - grey
         change *= _holes(preparation, seed, axes)
-        grey = grey + change
+        grey = np.add(grey, change, out=change)
     return grey
 
 

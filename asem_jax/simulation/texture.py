@@ -88,6 +88,8 @@ _NODE_SCALE = 3**0.5 / 0.55**1.5
 # No value of a `smooth_field` is farther from 0: it is a mean of its nodes.
 LARGEST = _NODE_SCALE
 _STEPS = np.arange(-1, 2)
+# Rows of no more numbers than this are interpolated all at once.
+_SHORT = 2048
 # Tiles of nodes that are remembered, 2 kB each: neighbouring blocks share them.
 _REMEMBERED = 2**13
 
@@ -160,6 +162,17 @@ def smooth_field(seed: int, stream: Stream, pitch_nm: Float3, axes: Axes) -> npt
     return field
 
 
+def smooth_value(seed: int, stream: Stream, pitch_nm: float, place_nm: Float3) -> float:
+    """Returns `smooth_field` of equal pitches at one place z y x, to the last bit."""
+    nodes, weights = _spline(np.array(place_nm), pitch_nm)
+    near = _nodes(seed, stream, (nodes - 1).tolist(), (nodes + 2).tolist())
+    near = near * np.float32(2.0**-23 * _NODE_SCALE) - np.float32(_NODE_SCALE)
+    for axis in (2, 1, 0):
+        below, middle, above = weights[:, axis]
+        near = near[..., 0] * below + near[..., 1] * middle + near[..., 2] * above
+    return float(near)
+
+
 def smooth_values(
     seed: int, stream: Stream, pitch_nm: float, places_nm: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
@@ -208,8 +221,10 @@ def _spline(axis: npt.NDArray[np.float64], pitch: float) -> tuple[npt.NDArray[np
 def _interpolate(
     values: npt.NDArray[np.float32], nodes: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
-    """Returns `values` between its planes, for all points around one node at once."""
+    """Returns `values` between its planes, for all points around one node at once, or for all points if few."""
     rows = np.ascontiguousarray(values).reshape(len(values), -1)
+    if rows.shape[1] <= _SHORT:
+        return _interpolate_short(rows, nodes, weights).reshape(len(nodes), *values.shape[1:])
     result = np.empty((len(nodes), rows.shape[1]), np.float32)
     first = [0, *(1 + np.flatnonzero(nodes[1:] != nodes[:-1])).tolist()]
     for start, stop in zip(first, [*first[1:], len(nodes)], strict=True):
@@ -218,6 +233,19 @@ def _interpolate(
         part += rows[node] * shares[1]
         part += rows[node + 1] * shares[2]
     return result.reshape(len(nodes), *values.shape[1:])
+
+
+def _interpolate_short(
+    rows: npt.NDArray[np.float32], nodes: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Returns what `_interpolate` does, with more copies but in a few steps."""
+    result = rows.take(nodes - 1, 0)
+    result *= weights[0][:, None]
+    for step, shares in zip((0, 1), weights[1:], strict=True):
+        near = rows.take(nodes + step, 0)
+        near *= shares[:, None]
+        result += near
+    return result
 
 
 class _Key(ISeedSequence):
@@ -255,10 +283,10 @@ def _cuts(start: int, stop: int, side: int) -> list[tuple[int, slice, slice]]:
     return [(tile, slice(a - start, b - start), slice(a - tile * side, b - tile * side)) for tile, a, b in edges]
 
 
-def _sums(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def _sums(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32]:
     """Returns the sum of the four 16-bit numbers in each word."""
-    pairs = words & np.uint64(0x0000FFFF0000FFFF)
-    pairs += (words >> np.uint64(16)) & np.uint64(0x0000FFFF0000FFFF)
-    sums = pairs & np.uint64(0xFFFFFFFF)
-    sums += pairs >> np.uint64(32)
+    halves = words.view(np.int32)
+    pairs = halves & np.int32(0xFFFF)
+    pairs += (halves >> np.int32(16)) & np.int32(0xFFFF)
+    sums: npt.NDArray[np.int32] = pairs[..., 0::2] + pairs[..., 1::2]
     return sums

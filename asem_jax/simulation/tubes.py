@@ -270,7 +270,8 @@ def _link_parts(
     passed *= np.float32(squared)
     passed += z * z + y * y
     passed += x * x
-    apart = np.sqrt(np.clip(passed, 0, np.inf, out=passed), out=passed)
+    np.maximum(passed, 0, out=passed)
+    apart = np.sqrt(passed, out=passed)
     apart -= share * np.float32(last - first)
     apart -= np.float32(first)
     return [z, y, x], share, apart

@@ -340,8 +340,8 @@ SETTINGS: dict[str, Settings] = {
         "False = they begin at zero",
     },
     "predict": {
-        "model": "run folder of a training, or one of its checkpoints/<step>, or the file of a published ASEM model; "
-        "several = the mean of their probabilities",
+        "model": "run folder of a training, FOLDER:ORGANELLE for the checkpoint that is best for one of several, "
+        "FOLDER/checkpoints/<step>, or the file of a published ASEM model; several = the mean of their probabilities",
         "symmetries": "none; mirrors = the mean over 8 orientations of each block; all = with axes exchanged too, 48 "
         "(16 where z differs): so many times the work",
         "volumes": {

@@ -55,7 +55,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     card = make_card(config, regions)
     mesh = devices.make_mesh()
     _check_batch(config, mesh.size)
-    with Checkpoints(workdir) as checkpoints:
+    with Checkpoints(workdir, _several(card.organelles)) as checkpoints:
         first_step = checkpoints.latest_step or 0
         if first_step:
             _check_same_settings(checkpoints.read_config(), config)
@@ -117,8 +117,10 @@ class _Training:
                     stops = devices.in_any_process(requested()) and not last
                     if step % config.checkpoint_every == 0 or last or stops:
                         params = state.params if state.averaged is None else state.averaged
-                        score = self._validate(step, params, last=last)
-                        self.checkpoints.save(step, state, config=config.to_dict(), card=self.card, score=score)
+                        score, score_of = self._validate(step, params, last=last)
+                        self.checkpoints.save(
+                            step, state, config=config.to_dict(), card=self.card, score=score, score_of=score_of
+                        )
                     if _is_plateau(self.scores, config.stop_after):
                         logger.info("step %d: no better F1 in %d validations, it ends", step, config.stop_after)
                         break
@@ -193,10 +195,10 @@ class _Training:
                 )
             logger.warning("step %d is skipped: its loss or gradient is not finite (crops %s)", number, crops)
 
-    def _validate(self, step: int, params: Params, *, last: bool) -> float:
-        """Returns the mean F1 over the validation regions, if it is time for it."""
+    def _validate(self, step: int, params: Params, *, last: bool) -> tuple[float, dict[str, float]]:
+        """Returns the mean F1 over the validation regions, and that of each organelle, if it is time for it."""
         if not self.validation_regions or not (step % self.config.validate_every == 0 or last):
-            return NOT_VALIDATED
+            return NOT_VALIDATED, {}
         model = Model(jax.device_get(params), self.card)
         found: dict[str, Validation] = {
             region.name: validate(
@@ -209,15 +211,29 @@ class _Training:
             )
             for region in self.validation_regions
         }
-        known = [validation.f1 for validation in found.values() if not math.isnan(validation.f1)]
-        score = sum(known) / len(known) if known else NOT_VALIDATED
+        score = _mean_known([validation.f1 for validation in found.values()])
+        score_of = {
+            name: _mean_known([validation.scores[name].f1 for validation in found.values()])
+            for name in _several(self.card.organelles)
+        }
         values = {name.rpartition(".")[2]: validation.as_json() for name, validation in found.items()}
-        self.logbook.write(step, {"validation": values, "f1": score if known else None})
+        self.logbook.write(step, {"validation": values, "f1": None if score == NOT_VALIDATED else score})
         losses = sum(validation.loss for validation in found.values()) / len(found)
         logger.info("step %d: validation loss %.4f, F1 %.4f", step, losses, score)
         self.since_s = time.monotonic()
         self.scores.append(score)
-        return score
+        return score, score_of
+
+
+def _several(organelles: Sequence[str]) -> Sequence[str]:
+    """Returns the organelles that a mean over them hides."""
+    return organelles if len(organelles) > 1 else ()
+
+
+def _mean_known(scores: Sequence[float]) -> float:
+    """Returns the mean of those that are known, `NOT_VALIDATED` where none is."""
+    known = [score for score in scores if not math.isnan(score)]
+    return sum(known) / len(known) if known else NOT_VALIDATED
 
 
 class _Silence:

@@ -142,6 +142,16 @@ def open_store(
         how |= {"create": True, "delete_existing": True, "open": False} if replace else {"create": True}
     elif read_only or isinstance(folder, RemoteFolder):
         how |= {"read": True, "write": False}
+    return _open(spec, how, folder, address)
+
+
+def open_n5_store(folder: Folder, address: str) -> ts.TensorStore:
+    """Opens the N5 array in `folder` for reading, its axes in the order z y x; absent blocks are 0."""
+    spec = {"driver": "n5", "kvstore": _place(folder), "fill_missing_data_reads": True}
+    return _open(spec, {"open": True, "context": _context(), "read": True, "write": False}, folder, address).T
+
+
+def _open(spec: dict[str, Any], how: dict[str, Any], folder: Folder, address: str) -> ts.TensorStore:
     try:
         store = ts.open(spec, **how).result()
     except ValueError as error:

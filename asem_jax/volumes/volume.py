@@ -23,10 +23,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
 
-from asem_jax.volumes import ngff
+from asem_jax.volumes import n5, ngff
 from asem_jax.volumes.geometry import Box, Float3, Int3, float3, int3
 from asem_jax.volumes.remote import is_remote, locate
-from asem_jax.volumes.store import Pending, array_metadata, chunk_shapes, open_store
+from asem_jax.volumes.store import Pending, array_metadata, chunk_shapes, open_n5_store, open_store
 
 ReadFuture = Pending[npt.NDArray[Any]]
 WriteFuture = Pending[None]
@@ -135,9 +135,9 @@ class Volume:
 
 
 def open_volume(address: str | Path, *, level: int = 0, missing_as_zero: bool = False) -> Volume:
-    """Opens an OME-Zarr image (NGFF 0.4 or 0.5), or an incasem array.
+    """Opens an OME-Zarr image (NGFF 0.4 or 0.5), an N5 image or array (for reading, see `n5`), or an incasem array.
 
-    The latter is a zarr 2 array with the attributes `resolution` and `offset`; it is opened for reading. An
+    The last is a zarr 2 array with the attributes `resolution` and `offset`; it is opened for reading. An
     incasem `offset` is taken as `offset_nm` as it stands, so that offset / resolution stays the voxel
     address that incasem's own data files use.
 
@@ -158,12 +158,12 @@ def open_volume(address: str | Path, *, level: int = 0, missing_as_zero: bool = 
     kind, _ = ngff.node_type(folder)
     if kind == "array":
         return _open_incasem(address, level, missing_as_zero)
+    if not kind and n5.read_attributes(folder):
+        return _open_n5(address, level)
     if not ngff.multiscales(folder):
         raise _no_image(address)
     image = ngff.read_image(folder, address)
-    if not 0 <= level < len(image.levels):
-        raise ValueError(f"{address} has no level {level}; it has {len(image.levels)}: 0 is the finest.")
-    found = image.levels[level]
+    found = _chosen(image.levels, level, address)
     store = open_store(folder / found.path, image.zarr_format, address, missing_as_zero=missing_as_zero)
     return Volume(address, found.voxel_size_nm, found.offset_nm, store, level, missing_as_zero)
 
@@ -263,6 +263,24 @@ def _open_incasem(address: str, level: int, missing_as_zero: bool) -> Volume:
     return Volume(address, size, offset, store, 0, missing_as_zero)
 
 
+def _open_n5(address: str, level: int) -> Volume:
+    """Opens an N5 array, or one of a group."""
+    folder = locate(address)
+    levels = n5.read_levels(folder, address)
+    if not levels:
+        raise FileNotFoundError(f"{address} is an N5 group without arrays s0, s1 ...; give the address of an image.")
+    found = _chosen(levels, level, address)
+    store = open_n5_store(folder / found.path if found.path else folder, address)
+    return Volume(address, found.voxel_size_nm, found.offset_nm, store, level, missing_as_zero=True)
+
+
+def _chosen(levels: Sequence[ngff.Level], level: int, address: str) -> ngff.Level:
+    """Returns the level of an image that is asked for."""
+    if not 0 <= level < len(levels):
+        raise ValueError(f"{address} has no level {level}; it has {len(levels)}: 0 is the finest.")
+    return levels[level]
+
+
 def _reopen(address: str, level: int, missing_as_zero: bool) -> Volume:
     """Opens what was pickled."""
     return open_volume(address, level=level, missing_as_zero=missing_as_zero)
@@ -280,7 +298,7 @@ def _no_image(address: str) -> Exception:
     if container is None:
         return FileNotFoundError(
             f"{address} is not there, nor is a .zarr folder above it; give the address of an OME-Zarr image, "
-            'e.g. "cell.zarr/raw" (other formats: stage convert).'
+            'e.g. "cell.zarr/raw", or of one in N5 (other formats: stage convert).'
         )
     images = [f"{container}/{path}" for path in ngff.find_images(container)]
     near = difflib.get_close_matches(address, images, n=1, cutoff=0.6)

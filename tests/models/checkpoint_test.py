@@ -54,6 +54,21 @@ def test_a_state_comes_back_bit_for_bit_with_its_config(tmp_path: Path) -> None:
     assert_equal(restored._asdict(), state_at(7)._asdict())
 
 
+def test_of_several_organelles_the_best_of_each_is_kept(tmp_path: Path) -> None:
+    found = {1: (0.5, 0.9, 0.1), 2: (0.6, 0.6, 0.6), 3: (0.5, 0.1, 0.9), 4: (0.2, 0.3, float("nan"))}
+    with Checkpoints(tmp_path / "run", ("mito", "er")) as checkpoints:
+        for step, (score, mito, er) in found.items():
+            scores = {"mito": mito, "er": er}
+            checkpoints.save(step, state_at(step), config={}, card=CARD, score=score, score_of=scores)
+    assert {int(folder.name) for folder in (tmp_path / "run/checkpoints").iterdir()} == {1, 2, 3, 4}
+    for name, step in {"run": 2, "run:mito": 1, "run:er": 3}.items():
+        assert_equal(load_model(tmp_path / name).params, state_at(step).params)
+    with pytest.raises(ValueError, match=r"run:golgi: its checkpoints have scores of er, mito; name one of these"):
+        load_model(tmp_path / "run:golgi")
+    with pytest.raises(FileNotFoundError, match="other is neither a run folder"):
+        load_model(tmp_path / "other:mito")
+
+
 def test_the_best_and_the_latest_are_kept_across_runs(tmp_path: Path) -> None:
     save(tmp_path, {2: 0.4, 4: 0.9})
     save(tmp_path, {6: 0.3, 8: NOT_VALIDATED, 10: float("nan")})
