@@ -145,6 +145,7 @@ def image(
     seen = np.empty(box.shape, np.uint8)
     painted = microscope.painted_box(box, voxel_size_nm)
     charge = None if surroundings is None else _charge(microscope, surroundings, voxel_size_nm)
+    drift = _drift(microscope, axes_of(box, voxel_size_nm), seed)
     for slab in tiles(box, _SLAB):
         part = grey[_within(microscope.painted_box(slab, voxel_size_nm), painted)]
         signal = _sections(microscope, part, voxel_size_nm)
@@ -153,7 +154,9 @@ def image(
             signal += microscope.charging_on(voxel_size_nm).read(charge, box.grow(reach), slab.grow(reach))
         if microscope.shift_nm:
             signal = _misaligned(microscope, signal, slab, voxel_size_nm=voxel_size_nm, seed=seed)
-        seen[_within(slab, box)] = _recorded(microscope, signal, slab, voxel_size_nm=voxel_size_nm, seed=seed)
+        cut = _within(slab, box)
+        here = [one[cut[0]] for one in drift]
+        seen[cut] = _recorded(microscope, signal, slab, drift=here, voxel_size_nm=voxel_size_nm, seed=seed)
     return seen
 
 
@@ -210,16 +213,17 @@ def axes_of(box: Box, voxel_size_nm: Float3) -> Axes:
     return z, y, x
 
 
-def _recorded(microscope: Microscope, signal: Grey, box: Box, *, voxel_size_nm: Float3, seed: int) -> Grey:
+def _recorded(
+    microscope: Microscope, signal: Grey, box: Box, *, drift: Sequence[Grey], voxel_size_nm: Float3, seed: int
+) -> Grey:
     """Returns grey values after drift, curtains, shot noise and the window, whole numbers 0..255; changes `signal`."""
-    axes = axes_of(box, voxel_size_nm)
-    contrast, brightness = _drift(microscope, axes, seed)
+    contrast, brightness = drift
     signal -= np.float32(_MIDDLE_GREY)
     signal *= contrast
     signal += brightness
     signal += np.float32(_MIDDLE_GREY)
     if microscope.curtain_grey:
-        stripes = smooth_field(seed, Stream.CURTAIN, (60.0, 4000.0, 30.0), axes)
+        stripes = smooth_field(seed, Stream.CURTAIN, (60.0, 4000.0, 30.0), axes_of(box, voxel_size_nm))
         stripes *= np.float32(microscope.curtain_grey)
         signal += stripes
     if microscope.shot_noise_grey:
@@ -236,7 +240,8 @@ def _recorded(microscope: Microscope, signal: Grey, box: Box, *, voxel_size_nm: 
     return np.clip(np.rint(signal, out=signal), 0, 255, out=signal)
 
 
-def _drift(microscope: Microscope, axes: Axes, seed: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def _drift(microscope: Microscope, axes: Axes, seed: int) -> tuple[Grey, Grey]:
+    """Returns contrast and brightness of each section, [sections, 1, 1]."""
     pitch = (microscope.drift_nm, _ENDLESS_NM, _ENDLESS_NM)
     along = (axes[0], np.zeros(1), np.zeros(1))
     contrast = 1 + smooth_field(seed, Stream.CONTRAST, pitch, along) * np.float32(microscope.drift_contrast)

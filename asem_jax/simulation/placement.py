@@ -64,8 +64,8 @@ def _survives(cell: Cell, kind: int, one: Candidate) -> bool:
     return not any(_survives(cell, k, rival) for k in range(kind + 1) for rival in _rivals(cell, k, kind, one))
 
 
-def _rivals(cell: Cell, kind: int, own: int, one: Candidate) -> list[Candidate]:
-    """Returns the candidates of a kind that overlap `one`, of kind `own`, and take precedence, the strongest first."""
+def _rivals(cell: Cell, kind: int, own: int, one: Candidate) -> Iterator[Candidate]:
+    """Yields the candidates of a kind that overlap `one`, of kind `own`, and take precedence, the strongest first."""
     gap = one.population.gap_nm
     crowd = crowd_around(cell, kind, one.tube.low_nm - gap, one.tube.high_nm + gap)
     apart = np.square(crowd.centres_nm - one.tube.points_nm[0]).sum(1)
@@ -76,10 +76,11 @@ def _rivals(cell: Cell, kind: int, own: int, one: Candidate) -> list[Candidate]:
     # A long tube is far from being a ball.
     apart = np.square(crowd.centres_nm[found, None] - one.tube.points_nm).sum(-1)
     near = (apart < np.square(crowd.reaches_nm[found, None] + (one.tube.radii_nm + gap))).any(1)
-    rivals = crowd.members[found[near]].tolist()
-    touched = overlaps(one.tube, [rival.tube for rival in rivals], gap)
-    # The first in the order is the one most likely to stand, and the one with the fewest rivals to ask about.
-    return sorted((r for r, is_hit in zip(rivals, touched, strict=True) if is_hit), key=lambda rival: rival.order)
+    # The first in the order is the one most likely to stand, and the one with the fewest rivals to ask about: where it
+    # stands, the shapes of the others are not even drawn.
+    for rival in sorted(crowd.members[found[near]].tolist(), key=lambda rival: rival.order):
+        if overlaps(one.tube, [rival.tube], gap)[0]:
+            yield rival
 
 
 def _is_free(cell: Cell, whole: WholeCell, one: Candidate) -> bool:

@@ -64,6 +64,11 @@ def open_regions(key: str, sections: ConfigDict, config: ConfigDict) -> tuple[Tr
             labels = channel_labels(channels, volumes, **_read_annotation(section.annotation))
         except ValueError as error:
             raise ValueError(f"{label}: {error}") from error
+        if not any(channel.annotated for channel in labels):
+            raise ValueError(
+                f"{label} teaches none of {', '.join(channel.name for channel in channels)}: its annotation "
+                "leaves all of them unknown; correct present, absent and unknown, or leave the region out."
+            )
         mask = None if section.mask is None else open_volume(section.mask)
         covered = _covered(label, raw, [volume for volume in volumes.values() if volume is not None])
         start = covered.start if section.start is None else int3(section.start, f"{label}.start")

@@ -157,6 +157,10 @@ def test_a_network_learns_channels_of_every_kind(container: Path, tmp_path: Path
         ({"organelles": NAMES[::-1]}, "have a softmax channel behind another kind"),
         ({"class_weights": (1.0, 1.0)}, r"class_weights=\(1\.0, 1\.0\) has 2 numbers for 6 outputs"),
         ({"present": {"mitos": None}}, r"regions\.all: annotation\.present names mitos, the labels are all, mito"),
+        (
+            {"present": {"all": (77,), "mito": (5,)}},
+            r"regions\.all teaches none of er, mito, far, membrane, beside: .* correct present, absent and unknown",
+        ),
         ({"labels": {"all": None}}, r"regions\.all\.labels has all, config\.channels reads all, mito; give labels"),
     ],
 )
