@@ -22,7 +22,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from asem_jax.stages.settings import SETTINGS, VOLUME_TARGETS
+from asem_jax.settings import SETTINGS, VOLUME_TARGETS
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 

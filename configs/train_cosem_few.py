@@ -91,7 +91,7 @@ def channel(labels: str, *ids: int, parent: str | None = None, added_nm: float =
 
 
 def train(channels: dict[str, dict[str, object]]) -> dict[str, object]:
-    """Returns the training; what each entry means is in asem_jax/stages/settings.py."""
+    """Returns the training; what each entry means is in asem_jax/settings."""
     labels = {name: f"{CELL}/labels/{name}" for name in sorted({str(entry["labels"]) for entry in channels.values()})}
     # present and absent list what was looked for in a crop: {"present": {"all": (3, 4)}, "absent": {"all": (5,)},
     # "unknown": None, "ignore": None}; None = all ids.

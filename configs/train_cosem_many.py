@@ -59,7 +59,7 @@ def channel(labels: str, *ids: int, parent: str | None = None, added_nm: float =
 
 
 def train() -> dict[str, object]:
-    """Returns the training; what each entry means is in asem_jax/stages/settings.py."""
+    """Returns the training; what each entry means is in asem_jax/settings."""
     channels = all_channels()
     # present and absent list what was looked for in a crop, e.g. "present": {"all": (3, 4)}, "absent": {"all": (5,)}
     annotation = {"present": None, "absent": None, "unknown": None, "ignore": {"all": 0}}

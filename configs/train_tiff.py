@@ -75,7 +75,7 @@ def get_config() -> ConfigDict:
 
 
 def train() -> dict[str, object]:
-    """Returns a training that fits a laptop; what each entry means is in asem_jax/stages/settings.py."""
+    """Returns a training that fits a laptop; what each entry means is in asem_jax/settings."""
     volumes = {
         "raw": "{cell}/raw",
         "labels": {"mito": "{cell}/labels/mito"},

@@ -5,8 +5,7 @@ import json
 import pytest
 from ml_collections import ConfigDict
 
-from asem_jax import experiment
-from asem_jax.stages import settings
+from asem_jax import experiment, settings
 
 SETTINGS = {
     "train": {"raw": "address of grey values", "num_steps": "optimiser updates", "size": "voxels, z y x"},

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from asem_jax import experiment, main
-from asem_jax.stages.settings import SETTINGS
+from asem_jax.settings import SETTINGS
 
 _PROBE = """
 import atexit, sys

@@ -47,11 +47,11 @@ class Canvas:
 
     @classmethod
     def over(cls, cell: Cell, box: Box, keys: dict[ObjectKey, int]) -> "Canvas":
-        """Returns an empty canvas over `box`, which adds what is painted on it to `keys`."""
+        """Returns a canvas over `box`, its grey values not yet set; what is painted on it is added to `keys`."""
         axes = axes_of(box, cell.voxel_size_nm)
         grain = smooth_field(cell.seed, Stream.FINE, (GRAIN_NM,) * 3, axes)
         edge_nm = sum(cell.voxel_size_nm) / 3
-        grey, objects = np.zeros(box.shape, np.float32), np.zeros(box.shape, np.int32)
+        grey, objects = np.empty(box.shape, np.float32), np.zeros(box.shape, np.int32)
         return cls(cell, box, axes, edge_nm, grain, grey, objects, keys)
 
     @property

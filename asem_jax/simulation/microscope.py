@@ -22,7 +22,7 @@ from asem_jax.volumes.geometry import Box, Float3, Int3, int3, tiles
 _MIDDLE_GREY = 128.0
 _ENDLESS_NM = 1e9
 # Voxels imaged at once, z y x: few enough that what they need stays near the processor.
-_SLAB = (16, 128, 128)
+_SLAB = (16, 128, 256)
 _NOT_NEGATIVE = (
     *("blur_nm", "charging", "charging_nm", "streak_nm", "shift_nm"),
     *("shot_noise_grey", "drift_grey", "drift_contrast", "curtain_grey"),

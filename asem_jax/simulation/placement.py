@@ -79,7 +79,7 @@ def _rivals(cell: Cell, kind: int, own: int, one: Candidate) -> Iterator[Candida
     # The first in the order is the one most likely to stand, and the one with the fewest rivals to ask about: where it
     # stands, the shapes of the others are not even drawn.
     for rival in sorted(crowd.members[found[near]].tolist(), key=lambda rival: rival.order):
-        if overlaps(one.tube, [rival.tube], gap)[0]:
+        if overlaps(one.tube, rival.tube, gap):
             yield rival
 
 

@@ -225,15 +225,10 @@ def meets(tube: Tube, low_nm: npt.NDArray[np.float64], high_nm: npt.NDArray[np.f
     return bool((outside((left + right) / 2) <= margin_nm).any())
 
 
-def overlaps(one: Tube, others: Sequence[Tube], gap_nm: float) -> npt.NDArray[np.bool_]:
-    """Says of each of `others` whether a ball of it comes closer than `gap_nm` to a ball of `one`, [n]."""
-    if not others:
-        return np.zeros(0, bool)
-    points, radii = (np.concatenate([getattr(o, name) for o in others]) for name in ("points_nm", "radii_nm"))
-    apart = np.square(one.points_nm[:, None] - points[None]).sum(-1)
-    near = (apart < np.square(one.radii_nm[:, None] + radii[None] + gap_nm)).any(0)
-    starts = np.cumsum([0, *(len(o.points_nm) for o in others[:-1])])
-    return np.logical_or.reduceat(near, starts)
+def overlaps(one: Tube, other: Tube, gap_nm: float) -> bool:
+    """Says whether a ball of `other` comes closer than `gap_nm` to a ball of `one`."""
+    apart = np.square(one.points_nm[:, None] - other.points_nm).sum(-1)
+    return bool((apart < np.square(one.radii_nm[:, None] + other.radii_nm + gap_nm)).any())
 
 
 def _links_near(

@@ -28,7 +28,7 @@ def test_no_two_tubes_overlap():
     assert len({kind for kind, _ in tubes}) == 3
     for (_, one), (kind, other) in combinations(tubes, 2):
         # Later kinds come later in the list, and keep their own gap.
-        assert not overlaps(one, [other], populations(CELL)[kind].gap_nm).any()
+        assert not overlaps(one, other, populations(CELL)[kind].gap_nm)
 
 
 def test_a_tube_is_found_from_every_box_that_it_touches():
@@ -67,13 +67,23 @@ def test_a_later_kind_gives_way():
     assert centres[0] == centres[1]
 
 
+def _has_room(one, placed, gap_nm):
+    if not placed:
+        return True
+    points, radii = (
+        np.concatenate([getattr(other.tube, name) for other in placed]) for name in ("points_nm", "radii_nm")
+    )
+    apart = np.linalg.norm(one.tube.points_nm[:, None] - points, axis=-1)
+    return (apart >= one.tube.radii_nm[:, None] + radii + gap_nm).all()
+
+
 def test_they_survive_who_overlap_no_survivor_with_precedence():
     # As if all were placed one after the other: kind after kind, each kind in its order.
     low, high = np.full(3, -2500.0), np.full(3, 2500.0)
     placed: list[tuple[int, Candidate]] = []
     for kind, population in enumerate(populations(CELL)):
         for one in sorted(crowd_near(CELL, kind, low, high).members, key=lambda one: one.order):
-            if not overlaps(one.tube, [other.tube for _, other in placed], population.gap_nm).any():
+            if _has_room(one, [other for _, other in placed], population.gap_nm):
                 placed.append((kind, one))
     middle = [(kind, one.index, one.rank) for kind, one in placed if max(map(abs, one.centre)) < 500]
     found = [

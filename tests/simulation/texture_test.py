@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from asem_jax.simulation.microscope import axes_of
-from asem_jax.simulation.texture import Stream, generator, random_words, smooth_field, voxel_noise
+from asem_jax.simulation.texture import Stream, generator, random_words, smooth_field, smooth_value, voxel_noise
 from asem_jax.volumes.geometry import Box, tiles
 
 BOX = Box((-20, 3, -5), (13, 40, 61))
@@ -19,6 +19,15 @@ def _inside(box: Box, outer: Box) -> tuple[slice, slice, slice]:
 def test_a_number_belongs_to_its_address(draw):
     whole = draw(7, Stream.FINE, AROUND)
     np.testing.assert_array_equal(draw(7, Stream.FINE, BOX), whole[_inside(BOX, AROUND)])
+
+
+@pytest.mark.parametrize("place", [(0.0, 0.0, 0.0), (-130.7, 911.3, 40.0)])
+def test_a_value_at_a_place_is_that_of_the_field(place):
+    axes = axes_of(Box((-1, -2, -3), (3, 30, 70)), (7.0, 7.0, 7.0))
+    z, y, x = (np.sort(np.append(axis, c)) for axis, c in zip(axes, place, strict=True))
+    here = tuple(int(np.searchsorted(axis, c)) for axis, c in zip((z, y, x), place, strict=True))
+    field = smooth_field(3, Stream.PROCESS, (23.0,) * 3, (z, y, x))
+    assert smooth_value(3, Stream.PROCESS, 23.0, place) == field[here]
 
 
 def test_seeds_streams_lattice_cells_and_ranks_differ():

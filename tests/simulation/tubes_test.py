@@ -62,9 +62,8 @@ def test_a_field_is_the_same_from_every_box():
 def test_overlap_counts_the_gap():
     one, other = _tube([(0, 0, 0), (0, 0, 10)], [20, 20]), _tube([(0, 0, 60), (0, 0, 70)], [20, 20])
     far = _tube([(0, 0, 90), (0, 0, 99)], [20, 20])
-    assert overlaps(one, [far, other, far], 11.0).tolist() == [False, True, False]
-    assert overlaps(other, [one, far], 11.0).tolist() == [True, True]
-    assert not overlaps(one, [other], 10.0).any() and overlaps(one, [], 10.0).size == 0
+    assert overlaps(one, other, 11.0) and overlaps(other, one, 11.0) and overlaps(other, far, 11.0)
+    assert not overlaps(one, far, 11.0) and not overlaps(one, other, 10.0)
 
 
 def test_slices_hold_the_tube_and_its_margin():

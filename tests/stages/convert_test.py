@@ -5,8 +5,8 @@ import pytest
 import tifffile
 from ml_collections import ConfigDict
 
+from asem_jax.settings import SETTINGS
 from asem_jax.stages import convert
-from asem_jax.stages.settings import SETTINGS
 from asem_jax.volumes.contrast import to_uint8
 from asem_jax.volumes.formats import open_stack
 from asem_jax.volumes.volume import open_volume

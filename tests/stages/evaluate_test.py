@@ -8,8 +8,8 @@ from scipy import ndimage
 from asem_jax.measurement import metrics
 from asem_jax.measurement.baseline import best_threshold_baseline
 from asem_jax.segmentation.labels import exclusion_zone
+from asem_jax.settings import SETTINGS
 from asem_jax.stages import evaluate
-from asem_jax.stages.settings import SETTINGS
 from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.volume import create_volume, open_volume
 

@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 from asem_jax.models.checkpoint import Checkpoints
 from asem_jax.models.model import Model
 from asem_jax.models.torch_weights import params_from_state_dict, read_checkpoint
+from asem_jax.settings import SETTINGS
 from asem_jax.stages import export
-from asem_jax.stages.settings import SETTINGS
 from tests.phantoms import small_model
 
 pytest.importorskip("flatbuffers", reason="JAX writes programs with flatbuffers")

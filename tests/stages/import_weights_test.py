@@ -16,8 +16,8 @@ from asem_jax.models.checkpoint import load_model, load_state
 from asem_jax.models.torch_export import write_torch_file
 from asem_jax.models.torch_weights import params_from_state_dict, read_checkpoint
 from asem_jax.models.unet import UNet
+from asem_jax.settings import SETTINGS
 from asem_jax.stages import import_weights, recipe, train
-from asem_jax.stages.settings import SETTINGS
 from asem_jax.training.optimizer import make_optimizer, moments_of
 from asem_jax.training.step import TrainState
 from tests.models.torch_weights_test import adam, state_dict

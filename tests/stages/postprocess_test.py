@@ -6,8 +6,8 @@ from ml_collections import ConfigDict
 
 from asem_jax.measurement import metrics
 from asem_jax.segmentation.labels import exclusion_zone
+from asem_jax.settings import SETTINGS
 from asem_jax.stages import postprocess
-from asem_jax.stages.settings import SETTINGS
 from asem_jax.volumes.volume import create_volume, open_volume
 
 SHAPE = (20, 24, 28)

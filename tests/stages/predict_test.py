@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 from asem_jax.models.checkpoint import NOT_VALIDATED, Checkpoints, load_model
 from asem_jax.prediction import predictor
 from asem_jax.prediction.predictor import predict
+from asem_jax.settings import SETTINGS
 from asem_jax.stages import predict as stage
-from asem_jax.stages.settings import SETTINGS
 from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.volume import open_volume
 from tests.phantoms import balls, small_model, write_volume

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from asem_jax.settings import SETTINGS
 from asem_jax.stages import preprocess
-from asem_jax.stages.settings import SETTINGS
 from asem_jax.volumes.volume import create_volume, open_volume
 
 

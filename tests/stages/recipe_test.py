@@ -12,6 +12,7 @@ from asem_jax.models.architecture import asem, cosem_4nm
 from asem_jax.models.channels import Channel, exclusive
 from asem_jax.models.checkpoint import load_model
 from asem_jax.prediction.predictor import predict
+from asem_jax.settings import SETTINGS
 from asem_jax.stages import train
 from asem_jax.stages.recipe import (
     make_card,
@@ -22,7 +23,6 @@ from asem_jax.stages.recipe import (
     read_architecture,
     read_channels,
 )
-from asem_jax.stages.settings import SETTINGS
 from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.volume import create_volume
 from tests.phantoms import VOXEL_SIZE_NM, balls, train_config, write_volume

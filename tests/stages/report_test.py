@@ -6,8 +6,8 @@ import pytest
 from ml_collections import ConfigDict
 from scipy import ndimage
 
+from asem_jax.settings import SETTINGS
 from asem_jax.stages import evaluate, report
-from asem_jax.stages.settings import SETTINGS
 from asem_jax.volumes.volume import create_volume
 
 SHAPE = (20, 24, 28)

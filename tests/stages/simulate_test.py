@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from asem_jax.settings import SETTINGS
 from asem_jax.simulation import simulate_block
 from asem_jax.stages import simulate
-from asem_jax.stages.settings import SETTINGS
 from asem_jax.volumes.volume import open_volume
 from tests.simulation.cells import MICROSCOPE, WHOLE, mitochondria_only
 

@@ -17,9 +17,9 @@ from asem_jax.interruption import Interruption
 from asem_jax.models.architecture import asem
 from asem_jax.models.checkpoint import Checkpoints, load_model, load_state
 from asem_jax.prediction.validation import Validation
+from asem_jax.settings import SETTINGS
 from asem_jax.stages import train
 from asem_jax.stages.recipe import make_card, make_recipe, open_regions, read_architecture
-from asem_jax.stages.settings import SETTINGS
 from asem_jax.training.augment import Augmentation
 from tests.phantoms import balls, train_config, write_volume
 

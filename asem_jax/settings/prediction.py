@@ -1,0 +1,28 @@
+"""What is said of a model at work: over a volume, or on its way to other programs."""
+
+from typing import Any
+
+Settings = dict[str, Any]
+
+PREDICT: Settings = {
+    "model": "run folder of a training, FOLDER:ORGANELLE for the checkpoint that is best for one of several, "
+    "FOLDER/checkpoints/<step>, or the file of a published ASEM model; several = the mean of their probabilities",
+    "symmetries": "none; mirrors = the mean over 8 orientations of each block; all = with axes exchanged too, 48 "
+    "(16 where z differs): so many times the work",
+    "volumes": {
+        "*": {
+            "raw": "address of grey values, uint8, of the model's voxel size",
+            "target": "image group to write probability and segmentation to",
+            "start": "first voxel to predict, voxels of raw, z y x; None = that of raw",
+            "stop": "one past the last voxel, z y x; None = the end of raw",
+        }
+    },
+    "write_shape": "voxels per block, z y x; None = what fits the memory at hand with least waste",
+}
+
+EXPORT: Settings = {
+    "model": "as for predict",
+    "format": "stablehlo = a folder that JAX runs without asem_jax; pytorch = a checkpoint of the original program",
+    "target": "the folder, or the file, to write",
+    "input_shape": "voxels z y x that the program takes, None = all that fit, slower on a CPU; of pytorch: None",
+}
