@@ -2,7 +2,7 @@
 
 Converts the TIFF and equalises it; membranes are dark in it already. For a stack with bright membranes set `invert` to
 True, for voxels of another size `voxel_size_nm`; what has another contrast than the raw of your model is brought to it
-with `match`.
+with `match`. docs/preprocessing.md says what each step does.
 
 Result:   half of the voxels lie within 52 grey values before (112 to 164) and within 127 after (59 to 186). 40 s for
           165 x 768 x 1024 voxels, both stages, on 2 CPU cores that did other work too.
@@ -43,6 +43,6 @@ def get_config() -> ConfigDict:
             "stages": ("convert", "preprocess"),
             "data_dir": os.environ.get("ASEM_JAX_DATA", "data"),
             "convert": {"volumes": {"raw": raw | storage}, "exports": {}, "num_threads": 2},
-            "preprocess": {"volumes": {"raw": equalised | storage}, "num_threads": 2},
+            "preprocess": {"masks": {}, "volumes": {"raw": equalised | storage}, "num_threads": 2},
         }
     )

@@ -36,6 +36,7 @@ def get_config() -> ConfigDict:
             "data_dir": os.environ.get("ASEM_JAX_DATA", "data"),
             "convert": convert(),
             "preprocess": {
+                "masks": {},
                 "volumes": {
                     "raw": resample("raw", labels=False),
                     "mito": resample("labels/mito", labels=True),

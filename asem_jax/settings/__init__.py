@@ -19,6 +19,7 @@ VOLUME_TARGETS = (
     "simulate.container",
     "simulate_annotations.annotations.*.target",
     "convert.volumes.*.target",
+    "preprocess.masks.*.target",
     "preprocess.volumes.*.target",
     "predict.volumes.*.target",
     "postprocess.target",

@@ -29,6 +29,23 @@ CONVERT: Settings = {
 }
 
 PREPROCESS: Settings = {
+    "masks": {  # of cells; made before the volumes
+        "*": {
+            "source": "address of raw, uint8",
+            "target": "address to write, e.g. cell.zarr/mask; bool, True = cell",
+            "voxel_size_nm": "of the mask, z y x, whole multiples of that of source, e.g. 32 to 64 nm: noise is "
+            "averaged away over them",
+            "texture_nm": "standard deviation of the Gaussian window in which grey values are compared, about two "
+            "voxels of the mask; without a margin the mask reaches about two windows beyond the cell",
+            "threshold": "standard deviation of grey values in the window from which it is cell; None = the one that "
+            "parts cell and resin best",
+            "min_um3": "smaller pieces are left out, cubic micrometres; None = all but the largest are",
+            "max_hole_um3": "larger holes stay; None = all are filled",
+            "margin_nm": "by how much the mask is grown; negative = shrunk",
+            "chunk_shape": "voxels compressed together, z y x; as many, of source, are read at a time and thread",
+            "zarr_format": "2 (OME-Zarr 0.4) or 3 (OME-Zarr 0.5)",
+        }
+    },
     "volumes": {
         # What is asked for is done in this order: resampled, inverted, matched, equalised.
         "*": {
