@@ -31,6 +31,7 @@ STAGES = {
     "postprocess": "probabilities to a segmentation",
     "evaluate": "a segmentation against labels: F1, IoU, precision, recall",
     "report": "curves, tables and overlay pictures on one HTML page",
+    "view": "volumes in neuroglancer, each at its place in nm",
 }
 
 _EXAMPLES = """
@@ -191,6 +192,8 @@ def _stage(name: str) -> Callable[[ConfigDict, Path], None]:
             from asem_jax.stages.evaluate import run
         case "report":
             from asem_jax.stages.report import run
+        case "view":
+            from asem_jax.stages.view import run
         case _:
             raise ValueError(f"{name!r} is not a stage; there are {', '.join(STAGES)}.")
     return run

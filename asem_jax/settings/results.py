@@ -47,3 +47,22 @@ REPORT: Settings = {
     "block_shape": "of the blocks that are ranked by their errors, voxels z y x",
     "num_worst_blocks": "how many of them are shown over all regions; 0 = none",
 }
+
+VIEW: Settings = {
+    "layers": {
+        "*": {
+            "source": "address of an OME-Zarr volume, here or on a server",
+            "kind": "raw = grey values; probability = a colour, the stronger the likelier; labels = a colour where not "
+            "0; objects = a colour for each number",
+            "color": "#rrggbb of probability and labels; None = the next of seven",
+            "visible": "whether the layer is shown at first",
+        }
+    },
+    "position_nm": "place to look at first, z y x; None = the middle of the first layer",
+    "width_nm": "how much of it is seen across a plane at first; None = all of the first layer",
+    "client": "address of a neuroglancer whose page is used; None = the package neuroglancer (extra view), which needs "
+    "no network",
+    "host": "address to serve at; 127.0.0.1 = only for this machine, 0.0.0.0 = for all that reach it",
+    "port": "of the volumes; 0 = one that is free",
+    "seconds": "after which it ends; None = at Ctrl-C",
+}

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def run(config: ConfigDict, workdir: Path) -> None:
-    """Writes the page that `config` (section "report") describes; see `asem_jax.stages.settings`.
+    """Writes the page that `config` (section "report") describes; see `asem_jax.settings`.
 
     Args:
       config: the section described in `settings.SETTINGS["report"]`.
