@@ -63,6 +63,8 @@ def get_config() -> ConfigDict:
                 "picture_shape": (256, 256, 256),
                 "block_shape": (64, 64, 64),
                 "num_worst_blocks": 3,
+                "runs": {},
+                "pictures": (),
                 **exclusion_zone,
             },
         }

@@ -79,6 +79,8 @@ def get_config() -> ConfigDict:
                 "picture_shape": (165, 400, 400),
                 "block_shape": (82, 72, 128),
                 "num_worst_blocks": 3,
+                "runs": {},
+                "pictures": (),
                 **exclusion_zone,
             },
         }

@@ -46,6 +46,8 @@ REPORT: Settings = {
     "picture_shape": "largest picture, voxels z y x: of a larger region its middle is shown",
     "block_shape": "of the blocks that are ranked by their errors, voxels z y x",
     "num_worst_blocks": "how many of them are shown over all regions; 0 = none",
+    "runs": {"*": "name under which another run is compared with this one -> its run folder"},
+    "pictures": "PNG files to show as well, such as the plots of stage analyse; () = none",
 }
 
 VIEW: Settings = {

@@ -55,6 +55,8 @@ def _config(cell):
             "picture_shape": (64, 64, 64),
             "block_shape": (10, 12, 14),
             "num_worst_blocks": 1,
+            "runs": {},
+            "pictures": (),
         }
     )
 
@@ -132,4 +134,24 @@ def test_same_data_same_page(config, bare_page, tmp_path):
 def test_no_region_is_refused(config, tmp_path):
     config.regions = ConfigDict()
     with pytest.raises(ValueError, match=r"report.regions=\{\} leaves nothing to show; name at least one"):
+        report.run(config, tmp_path)
+
+
+def test_other_runs_and_pictures_are_shown(config, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "pore_diameters.png").write_bytes(b"\x89PNG")
+    config.runs = {"before": str(tmp_path / "other")}
+    config.pictures = (str(tmp_path / "pore_diameters.png"),)
+    report.run(config, tmp_path)
+    html = (tmp_path / "report.html").read_text()
+    assert "Runs beside each other" in html and "No scores.json: this run, before" in html
+    assert 'alt="pore diameters"' in html
+
+
+def test_runs_and_pictures_that_are_missing(config, tmp_path):
+    config.pictures = (str(tmp_path / "none.png"),)
+    with pytest.raises(FileNotFoundError, match=r"report\.pictures names .*none\.png, which is not there; run"):
+        report.run(config, tmp_path)
+    config.runs = {"before": str(tmp_path / "other")}
+    with pytest.raises(FileNotFoundError, match=r"report\.runs\.before='.*other' is no folder; give the --workdir"):
         report.run(config, tmp_path)
