@@ -40,6 +40,10 @@ def get_config() -> ConfigDict:
                 "voxel_size_nm": None,
                 "threshold": 0.5,  # None = best F1 on threshold_regions; that of TRAIN comes out too high
                 "threshold_regions": {"held_out": {"labels": labels, **SCORE}},
+                "smoothing_nm": None,
+                "fill_holes_nm3": None,
+                "objects": None,
+                "block_shape": None,
                 "chunk_shape": (64, 64, 64),
                 "shard_shape": None,
                 "zarr_format": 2,

@@ -12,13 +12,23 @@ SCORED_REGION: Settings = {
 
 POSTPROCESS: Settings = {
     "probability": "address of the probability, uint8, 255 = 1",
-    "target": "group to write segmentation (and probability_resampled) to; not the target of predict, which "
-    "holds a segmentation of its own",
+    "target": "group to write segmentation (and objects, probability_resampled, probability_smoothed) to; not the "
+    "target of predict, which holds a segmentation of its own",
     "voxel_size_nm": "of the segmentation, whole multiples or fractions of that predicted; None = the same",
     "threshold": "probability from which a voxel is foreground; None = best F1 on threshold_regions",
     "threshold_regions": {"*": SCORED_REGION},
     "exclude_inwards": "voxels inside objects' borders that threshold_regions leave out",
     "exclude_outwards": "voxels outside objects' borders that threshold_regions leave out",
+    "smoothing_nm": "standard deviation of a Gaussian over the probability before anything is decided; None = none",
+    "fill_holes_nm3": "largest background enclosed by objects that becomes foreground, nm^3; None = none does",
+    "objects": {  # None in place of the section = no objects are written, and none is left out
+        "connectivity": "6 = voxels hang together through faces, 26 = also through edges and corners",
+        "min_nm3": "smaller objects are left out, of the segmentation too, nm^3; None = none",
+        "split_depth_nm": "objects that touch are parted at necks thinner than twice this; None = they stay one",
+        "split_reach_nm": "how far from their cores parted objects are looked for, a few times that depth; None too",
+    },
+    "block_shape": "voxels of the steps above in work at a time and thread, z y x, multiples of the file below; "
+    "bounds the memory, not the result; None = a file",
     "chunk_shape": "unit of compression of what is written, voxels z y x",
     "shard_shape": "unit of a file, zarr 3 only, multiples of chunk_shape; None = each chunk is a file",
     "zarr_format": "2 (OME-Zarr 0.4) or 3 (OME-Zarr 0.5)",
