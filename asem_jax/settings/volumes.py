@@ -30,11 +30,22 @@ CONVERT: Settings = {
 
 PREPROCESS: Settings = {
     "volumes": {
+        # What is asked for is done in this order: resampled, inverted, matched, equalised.
         "*": {
             "source": "address of a volume",
             "target": "address to write, e.g. cell.zarr/raw_10nm",
-            "voxel_size_nm": "wanted, z y x; per axis a whole multiple or fraction of that of source",
+            "voxel_size_nm": "wanted, z y x; per axis a whole multiple or fraction of that of source; None = as it is",
             "labels": "True = only values that occur; False = mean and linear interpolation",
+            "invert": "True = grey value v becomes 255 - v, where membranes have the other polarity; uint8 only",
+            "match": {  # None in place of the section = grey values stay
+                "reference": "address of the volume whose distribution of grey values the result shall have, uint8",
+                "mask": "where the distribution of source counts, an address; None = everywhere",
+                "reference_mask": "where that of the reference counts; None = everywhere",
+            },
+            "equalise": {  # None in place of the section = not equalised; published models of ASEM need it
+                "kernel_shape": "voxels over which grey values are counted, z y x, even; ASEM (128, 128, 128)",
+                "clip_limit": "largest share of them that one grey value keeps, up to 1 = all; ASEM 0.02",
+            },
             "chunk_shape": "voxels compressed together, z y x",
             "shard_shape": "voxels per file, z y x, multiples of chunk_shape; None = one file per chunk",
             "zarr_format": "2 (OME-Zarr 0.4) or 3 (OME-Zarr 0.5, which shards need)",
