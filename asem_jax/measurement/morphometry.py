@@ -7,6 +7,7 @@ the last bit. Memory: some arrays of a block per thread, and about 250 bytes per
 Moments are those of the union of the voxels, each a box; surface area is that of `crossings`, with its bias.
 """
 
+import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from asem_jax.measurement.crossings import STEPS, area_per_crossing, crossed
 from asem_jax.measurement.scoring import voxel_shift
-from asem_jax.measurement.tables import Columns
+from asem_jax.measurement.tables import Columns, Table, rows_where
 from asem_jax.volumes.blockwise import run_blocks
 from asem_jax.volumes.geometry import Box, Float3, Int3, tiles
 from asem_jax.volumes.volume import Volume
@@ -31,6 +32,8 @@ _PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 # Sums of so many blocks are kept apart before they are added: adding all to all for each block would take longer.
 _APART = 32
 _RAW_TYPES = ("uint8", "int8", "uint16", "int16")
+
+logger = logging.getLogger(__name__)
 
 Integers = npt.NDArray[np.int64]
 
@@ -186,6 +189,30 @@ def table_of(sums: Sums, voxel_size_nm: Float3, offset_nm: Float3, *, middle: In
         grey, squares = (sums.added[:, n] / count for n in range(_GREY.start, _GREY.stop))
         columns |= {"grey_mean": grey, "grey_std": np.sqrt(np.maximum(squares - grey**2, 0))}
     return columns
+
+
+def of_length(table: Table, length_nm: tuple[float, float], address: str) -> Columns:
+    """Returns the rows of objects whose major axis lies between two lengths: the others are dirt, or merged.
+
+    Args:
+      table: of `measure_objects`.
+      length_nm: least and largest major axis.
+      address: of the objects, for the message.
+
+    Raises:
+      ValueError: there is none.
+    """
+    low, high = length_nm
+    kept = rows_where(table, (table["major_nm"] >= low) & (table["major_nm"] <= high))
+    left_out = len(table["id"]) - len(kept["id"])
+    if not len(kept["id"]):
+        raise ValueError(
+            f"{address}: none of {left_out} objects is {low} to {high} nm long; look at the column major_nm of the "
+            "table of objects, and set length_nm to what such an object may have."
+        )
+    if left_out:
+        logger.info("%s: %d objects are left out: they are not %g to %g nm long", address, left_out, low, high)
+    return kept
 
 
 def box_of(table: Columns, row: int) -> Box:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from asem_jax.measurement import morphometry
-from asem_jax.measurement.morphometry import Sums, box_of, measure_objects, places_nm
+from asem_jax.measurement.morphometry import Sums, box_of, measure_objects, of_length, places_nm
 from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.volume import create_volume
 
@@ -128,6 +128,16 @@ def test_other_types_are_refused(tmp_path):
         measure(real)
     with pytest.raises(ValueError, match=r"real is float32; grey values of 8 or 16 bits are needed"):
         measure(ids, real)
+
+
+def test_objects_are_chosen_by_their_length(random, caplog):
+    volume, *_ = random
+    table = measure(volume)
+    with caplog.at_level("INFO"):
+        kept = of_length(table, (0.0, float(table["major_nm"].min())), volume.address)
+    assert len(kept["id"]) == 1 and "ids: 2 objects are left out: they are not 0 to" in caplog.text
+    with pytest.raises(ValueError, match=r"ids: none of 3 objects is 1.0 to 2.0 nm long; look at the column major_nm"):
+        of_length(table, (1.0, 2.0), volume.address)
 
 
 def test_an_object_too_large_for_the_sums_is_refused():
