@@ -47,10 +47,11 @@ OWNERS = {
     "napari": ("stages.annotate",),
     "ml_collections": ("stages", "experiment", "main"),
     "tqdm": ("progress",),
+    "pyarrow": ("measurement.tables",),
     "absl": (),  # logging.getLogger(__name__) is what main shows
 }
 NO_STAGES = ("recipe",)  # what the config of a stage holds, which stages may import
-OPTIONAL = {"h5py", "mrcfile", "dask", "torch", "neuroglancer", "napari", "flatbuffers"}
+OPTIONAL = {"h5py", "mrcfile", "dask", "torch", "neuroglancer", "napari", "flatbuffers", "pyarrow"}
 NAMELESS = {"utils", "util", "common", "helpers", "helper", "core", "base", "misc", "tools"}
 
 MODULE_LINES = 400
