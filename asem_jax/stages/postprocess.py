@@ -22,8 +22,9 @@ from asem_jax.measurement import metrics
 from asem_jax.measurement.metrics import ProbabilityHistogram
 from asem_jax.measurement.scoring import Region, open_region, sweep_thresholds
 from asem_jax.segmentation.labels import threshold as apply_threshold
-from asem_jax.volumes.blockwise import Ledger, run_blocks
+from asem_jax.volumes.blockwise import run_blocks
 from asem_jax.volumes.geometry import Box, float3, tiles
+from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.pyramid import write_pyramid
 from asem_jax.volumes.resample import resample_volume
 from asem_jax.volumes.volume import Volume, create_volume, open_volume

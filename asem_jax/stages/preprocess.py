@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from asem_jax.volumes.blockwise import Ledger
+from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.pyramid import write_pyramid
 from asem_jax.volumes.resample import ratios, resample_volume
 from asem_jax.volumes.volume import Volume, open_volume
