@@ -46,7 +46,7 @@ WORKDIR/config.json and can itself be given to --config.
 
 logger = logging.getLogger("asem_jax")
 
-_USER_ERRORS = (ValueError, OSError, ImportError)
+_USER_ERRORS = (ValueError, OSError, ImportError, RuntimeError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -20,10 +20,11 @@ from ml_collections import ConfigDict
 
 from asem_jax.progress import progress
 from asem_jax.volumes import ngff
-from asem_jax.volumes.blockwise import Ledger, run_blocks
+from asem_jax.volumes.blockwise import run_blocks
 from asem_jax.volumes.contrast import grey_range, to_uint8
 from asem_jax.volumes.formats import Stack, is_tiff, open_stack, slabs, write_sections, write_stack
 from asem_jax.volumes.geometry import Box, Float3, float3
+from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.pyramid import write_pyramid
 from asem_jax.volumes.volume import Volume, create_volume, open_volume
 

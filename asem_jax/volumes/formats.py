@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from asem_jax.volumes.blockwise import Ledger, run_blocks
+from asem_jax.volumes.blockwise import run_blocks
 from asem_jax.volumes.geometry import Box, Float3, Int3, int3, tiles
+from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.sections import SUFFIXES, ordered_sections
 from asem_jax.volumes.tags import imagej_description, imagej_voxel_size, ome_voxel_size, resolution_tags
 from asem_jax.volumes.volume import Volume

@@ -7,8 +7,8 @@ import pytest
 import tifffile
 
 from asem_jax.volumes import formats
-from asem_jax.volumes.blockwise import Ledger
 from asem_jax.volumes.formats import open_stack, write_sections, write_stack
+from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.volume import create_volume
 
 
