@@ -7,7 +7,7 @@ missing and a key that nobody reads are errors. `"*"` stands for names that the 
 from typing import Any
 
 from asem_jax.settings.prediction import EXPORT, PREDICT
-from asem_jax.settings.results import EVALUATE, POSTPROCESS, REPORT
+from asem_jax.settings.results import DOCTOR, EVALUATE, POSTPROCESS, REPORT
 from asem_jax.settings.simulation import SIMULATE, SIMULATE_ANNOTATIONS
 from asem_jax.settings.training import IMPORT_WEIGHTS, TRAIN
 from asem_jax.settings.volumes import CONVERT, PREPROCESS
@@ -36,4 +36,5 @@ SETTINGS: dict[str, Settings] = {
     "postprocess": POSTPROCESS,
     "evaluate": EVALUATE,
     "report": REPORT,
+    "doctor": DOCTOR,
 }

@@ -62,3 +62,8 @@ REPORT: Settings = {
     "block_shape": "of the blocks that are ranked by their errors, voxels z y x",
     "num_worst_blocks": "how many of them are shown over all regions; 0 = none",
 }
+
+DOCTOR: Settings = {
+    "stores": "addresses of volumes of which the middle is read, to see whether and how fast; () = none",
+    "read_shape": "how much of each is read, voxels z y x",
+}
