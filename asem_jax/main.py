@@ -29,9 +29,10 @@ STAGES = {
     "predict": "a model over a whole volume to probabilities; goes on at the first block not yet written",
     "export": "a model as a program for JAX alone, or as a checkpoint for the original program",
     "postprocess": "probabilities to a segmentation",
-    "evaluate": "a segmentation against labels: F1, IoU, precision, recall",
+    "evaluate": "segmentations against labels: F1, distances in nm, objects; several side by side",
     "report": "curves, tables and overlay pictures on one HTML page",
     "view": "volumes in neuroglancer, each at its place in nm",
+    "doctor": "what this machine is and whether the program works on it, to paste when asking for help",
 }
 
 _EXAMPLES = """
@@ -39,6 +40,7 @@ examples:
   python -m asem_jax.main --config configs/quickstart.py --workdir runs/quickstart
   python -m asem_jax.main --config runs/quickstart/config.json --workdir runs/longer \\
       --config.train.num_train_steps=2000
+  python -m asem_jax.main --config configs/doctor.py --workdir runs/doctor
 
 The same command, given again, goes on where a stopped run was. The config that was used is kept as
 WORKDIR/config.json and can itself be given to --config.
@@ -194,6 +196,8 @@ def _stage(name: str) -> Callable[[ConfigDict, Path], None]:
             from asem_jax.stages.report import run
         case "view":
             from asem_jax.stages.view import run
+        case "doctor":
+            from asem_jax.stages.doctor import run
         case _:
             raise ValueError(f"{name!r} is not a stage; there are {', '.join(STAGES)}.")
     return run

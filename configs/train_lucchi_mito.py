@@ -72,6 +72,14 @@ def get_config() -> ConfigDict:
                 "regions": {"validation": validation},
                 "baseline_sigmas": (0.0, 2.0, 4.0, 8.0),
                 "block_shape": (128, 128, 128),
+                "compared": {},
+                "distance_cap_nm": 200.0,
+                "tolerances_nm": (40.0,),
+                "iou_thresholds": (0.5,),
+                "min_object_voxels": 0,
+                "bootstrap_samples": 1000,
+                "bootstrap_cell_shape": (32, 64, 64),  # voxels
+                "bootstrap_seed": 0,
                 **exclusion_zone,
             },
             "report": {

@@ -353,10 +353,14 @@ class ObjectScores:
     Attributes:
       partition: sums behind variation of information and adapted Rand.
       matches: IoU threshold -> what matched.
+      true_objects: how many there are, of any size.
+      found_objects: how many were found.
     """
 
     partition: PartitionSums
     matches: dict[float, Matches]
+    true_objects: int
+    found_objects: int
 
     @classmethod
     def of(cls, overlaps: Overlaps, iou_thresholds: Sequence[float], *, min_voxels: int = 0) -> "ObjectScores":
@@ -364,17 +368,27 @@ class ObjectScores:
         return cls(
             PartitionSums.of(overlaps),
             {t: match_objects(overlaps, t, min_voxels=min_voxels) for t in iou_thresholds},
+            len(np.unique(overlaps.labels[overlaps.labels != 0])),
+            len(np.unique(overlaps.found[overlaps.found != 0])),
         )
 
     def __add__(self, other: "ObjectScores") -> "ObjectScores":
         """Returns the scores of both, as regions that share no object."""
         return ObjectScores(
-            self.partition + other.partition, {t: self.matches[t] + other.matches[t] for t in self.matches}
+            self.partition + other.partition,
+            {t: self.matches[t] + other.matches[t] for t in self.matches},
+            self.true_objects + other.true_objects,
+            self.found_objects + other.found_objects,
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Returns plain numbers: those of the partition, and per IoU threshold (key "0.5") those of the matches."""
-        return {**self.partition.as_json(), "matches": {f"{t:g}": m.as_json() for t, m in self.matches.items()}}
+        """Returns how many objects there are, the scores of the partition, and the matches by IoU threshold ("0.5")."""
+        return {
+            "true_objects": self.true_objects,
+            "found_objects": self.found_objects,
+            **self.partition.as_json(),
+            "matches": {f"{t:g}": m.as_json() for t, m in self.matches.items()},
+        }
 
 
 def _known(value: float) -> float | None:

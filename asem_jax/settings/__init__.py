@@ -7,7 +7,7 @@ missing and a key that nobody reads are errors. `"*"` stands for names that the 
 from typing import Any
 
 from asem_jax.settings.prediction import EXPORT, PREDICT
-from asem_jax.settings.results import EVALUATE, POSTPROCESS, REPORT, VIEW
+from asem_jax.settings.results import DOCTOR, EVALUATE, POSTPROCESS, REPORT, VIEW
 from asem_jax.settings.simulation import SIMULATE, SIMULATE_ANNOTATIONS
 from asem_jax.settings.training import IMPORT_WEIGHTS, TRAIN
 from asem_jax.settings.volumes import CONVERT, PREPROCESS
@@ -37,4 +37,5 @@ SETTINGS: dict[str, Settings] = {
     "evaluate": EVALUATE,
     "report": REPORT,
     "view": VIEW,
+    "doctor": DOCTOR,
 }

@@ -35,6 +35,13 @@ POSTPROCESS: Settings = {
     "num_threads": "blocks written at a time",
 }
 
+COMPARED: Settings = {
+    "kind": "'segmentation' (nonzero = found), 'probability' (uint8, 255 = 1) or 'objects' (ids; so are the labels)",
+    "address": "address of the volume",
+    "threshold": "probability from which a voxel is found; None = best F1 on the regions, so better than on new data; "
+    "None for the other kinds",
+}
+
 EVALUATE: Settings = {
     "segmentation": "address of the segmentation, nonzero = found",
     "raw": "address of grey values, uint8, for the baseline; on the grid of the labels",
@@ -43,6 +50,14 @@ EVALUATE: Settings = {
     "exclude_outwards": "exclusion zone outside objects' borders, voxels",
     "baseline_sigmas": "Gaussian smoothings that the baseline tries, voxels, 0 = none; () = no baseline",
     "block_shape": "voxels read at a time, z y x; bounds the memory, not the result",
+    "compared": {"*": COMPARED},
+    "distance_cap_nm": "distances are measured up to here, nm; None = no distances",
+    "tolerances_nm": "scores with tolerance: distances that still count as right, below distance_cap_nm; () = none",
+    "iou_thresholds": "objects match above this IoU, each 0.5 to below 1; for kind objects; () = no matches",
+    "min_object_voxels": "true parts of fewer voxels in a region are neither to be found nor missed; 0 = all count",
+    "bootstrap_samples": "resamples behind each interval, e.g. 1000; 0 = no intervals",
+    "bootstrap_cell_shape": "what is resampled: cells of a region, voxels z y x, wider than an organelle; 10 or more",
+    "bootstrap_seed": "of the resamples; 0 or more",
 }
 
 REPORT: Settings = {
@@ -77,4 +92,9 @@ VIEW: Settings = {
     "host": "address to serve at; 127.0.0.1 = only for this machine, 0.0.0.0 = for all that reach it",
     "port": "of the volumes; 0 = one that is free",
     "seconds": "after which it ends; None = at Ctrl-C",
+}
+
+DOCTOR: Settings = {
+    "stores": "addresses of volumes of which the middle is read, to see whether and how fast; () = none",
+    "read_shape": "how much of each is read, voxels z y x",
 }

@@ -21,7 +21,7 @@ import asem_jax
 from asem_jax import devices
 from asem_jax.measurement.scoring import open_region, voxel_shift
 from asem_jax.reporting import page, sections
-from asem_jax.reporting.comparison import Run, comparison_section
+from asem_jax.reporting.runs import Run, comparison_section
 from asem_jax.volumes.volume import open_volume
 
 logger = logging.getLogger(__name__)

@@ -189,7 +189,8 @@ def test_regions_add_up_as_volumes_that_share_no_object():
 def test_no_object_has_no_score():
     nothing = ObjectScores.of(Overlaps.of(np.zeros(4, int), np.zeros(4, int)), (0.5,)).as_json()
     matches = nothing.pop("matches")["0.5"]
-    assert set(nothing.values()) == {None}
+    assert set(nothing.values()) == {None, 0}
+    assert (nothing["voi_split"], nothing["rand_error"], nothing["true_objects"]) == (None, None, 0)
     assert [matches[name] for name in ("f1", "ap", "pq", "sq", "precision", "recall")] == [None] * 4 + [0.0, 0.0]
     missed = match_objects(Overlaps.of(np.zeros(2, int), np.ones(2, int)), 0.5).as_json()
     assert (missed["f1"], missed["pq"], missed["ap"], missed["sq"]) == (0.0, 0.0, 0.0, None)

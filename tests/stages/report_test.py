@@ -104,7 +104,9 @@ def test_worst_block_is_the_one_with_the_error(bare_page):
 def test_what_the_stages_left_is_shown(config, tmp_path):
     regions = config.regions.to_dict()
     shared = {name: config[name] for name in ("segmentation", "raw", "exclude_inwards", "exclude_outwards")}
-    scored = ConfigDict({**shared, "regions": regions, "baseline_sigmas": (1,), "block_shape": (16, 16, 16)})
+    more = {"compared": {}, "distance_cap_nm": None, "tolerances_nm": (), "iou_thresholds": (), "min_object_voxels": 0}
+    more |= {"bootstrap_samples": 0, "bootstrap_cell_shape": (8, 8, 8), "bootstrap_seed": 0, "baseline_sigmas": (1,)}
+    scored = ConfigDict({**shared, **more, "regions": regions, "block_shape": (16, 16, 16)})
     evaluate.run(scored, tmp_path)
     lines = [{"step": 1, "loss": 0.7}, {"step": 2, "validation": {"a": {"loss": 0.5, "f1": 0.7}}, "f1": 0.7}]
     torn = '{"step": 3, "lo'
