@@ -30,6 +30,7 @@ STAGES = {
     "export": "a model as a program for JAX alone, or as a checkpoint for the original program",
     "postprocess": "probabilities to a segmentation",
     "evaluate": "a segmentation against labels: F1, IoU, precision, recall",
+    "analyse": "objects to tables of sizes and shapes in nm, with plots",
     "report": "curves, tables and overlay pictures on one HTML page",
 }
 
@@ -189,6 +190,8 @@ def _stage(name: str) -> Callable[[ConfigDict, Path], None]:
             from asem_jax.stages.postprocess import run
         case "evaluate":
             from asem_jax.stages.evaluate import run
+        case "analyse":
+            from asem_jax.stages.analyse import run
         case "report":
             from asem_jax.stages.report import run
         case _:
