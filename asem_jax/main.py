@@ -30,6 +30,8 @@ STAGES = {
     "export": "a model as a program for JAX alone, or as a checkpoint for the original program",
     "postprocess": "probabilities to a segmentation",
     "evaluate": "segmentations against labels: F1, distances in nm, objects; several side by side",
+    "evaluate": "a segmentation against labels: F1, IoU, precision, recall",
+    "analyse": "objects to tables of sizes and shapes in nm, with plots",
     "report": "curves, tables and overlay pictures on one HTML page",
     "view": "volumes in neuroglancer, each at its place in nm",
     "doctor": "what this machine is and whether the program works on it, to paste when asking for help",
@@ -192,6 +194,8 @@ def _stage(name: str) -> Callable[[ConfigDict, Path], None]:
             from asem_jax.stages.postprocess import run
         case "evaluate":
             from asem_jax.stages.evaluate import run
+        case "analyse":
+            from asem_jax.stages.analyse import run
         case "report":
             from asem_jax.stages.report import run
         case "view":

@@ -6,6 +6,7 @@ missing and a key that nobody reads are errors. `"*"` stands for names that the 
 
 from typing import Any
 
+from asem_jax.settings.measurement import ANALYSE
 from asem_jax.settings.prediction import EXPORT, PREDICT
 from asem_jax.settings.results import DOCTOR, EVALUATE, POSTPROCESS, REPORT, VIEW
 from asem_jax.settings.simulation import SIMULATE, SIMULATE_ANNOTATIONS
@@ -35,6 +36,7 @@ SETTINGS: dict[str, Settings] = {
     "export": EXPORT,
     "postprocess": POSTPROCESS,
     "evaluate": EVALUATE,
+    "analyse": ANALYSE,
     "report": REPORT,
     "view": VIEW,
     "doctor": DOCTOR,
