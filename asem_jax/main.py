@@ -30,7 +30,6 @@ STAGES = {
     "export": "a model as a program for JAX alone, or as a checkpoint for the original program",
     "postprocess": "probabilities to a segmentation",
     "evaluate": "segmentations against labels: F1, distances in nm, objects; several side by side",
-    "evaluate": "a segmentation against labels: F1, IoU, precision, recall",
     "analyse": "objects to tables of sizes and shapes in nm, with plots",
     "report": "curves, tables and overlay pictures on one HTML page",
     "view": "volumes in neuroglancer, each at its place in nm",

@@ -104,7 +104,12 @@ def convert() -> dict[str, object]:
     common = {
         "voxel_size_nm": SOURCE_NM,
         "offset_nm": (0.0, 0.0, 0.0),
+        "part": None,
+        "annotation": None,
         "percentiles": None,
+        "window": None,
+        "invert": False,
+        "polarity": None,
         "allow_gaps": False,
         "chunk_shape": (64, 64, 64),
         "shard_shape": None,

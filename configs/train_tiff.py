@@ -81,7 +81,7 @@ def get_config() -> ConfigDict:
             },
             "convert": {
                 "volumes": {},
-                "exports": {"mito": {"source": SEGMENTATION, "target": "{workdir}/mito.tif"}},
+                "exports": {"mito": {"source": SEGMENTATION, "target": "{workdir}/mito.tif", "labels": True}},
                 "num_threads": 2,
             },
         }
