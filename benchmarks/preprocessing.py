@@ -9,8 +9,8 @@ from disk to disk with one thread each; a ratio is the median of the ratios with
 processor's time. Needs scikit-image, which asem_jax does not.
 
 Each step is then run over volumes of 256 x 512 voxels times each of `--sizes`, every time in a process of its own,
-whose peak memory is what counts (Linux only). The cache that all volumes of a process share is set to 32 MiB there (256 MiB otherwise):
-less than the smallest volume, so that memory that grows with the volume would show. Writes
+whose peak memory is what counts (Linux only). The cache that all volumes of a process share is set to 32 MiB there
+(256 MiB otherwise): less than the smallest volume, so that memory that grows with the volume would show. Writes
 benchmarks/results/preprocessing.json; `--markdown` prints the tables of docs/preprocessing.md from it.
 """
 

@@ -59,7 +59,7 @@ def draw_runs(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     Args:
       runs: by name, the lines of metrics.jsonl.
     """
-    with matplotlib.rc_context(_RC):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.2), layout="constrained")
         loss, score = figure.subplots(1, 2)
         for place, (name, records) in enumerate(runs.items()):
