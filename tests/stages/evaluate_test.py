@@ -164,6 +164,24 @@ def test_what_cannot_be_scored_is_refused_before_older_scores_are_removed(config
     assert (tmp_path / "scores.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ({"voxel_size_nm": (5, 5, 6)}, r"voxel size \(5.0, 5.0, 6.0\) nm.* resample one of them"),
+        ({"voxel_size_nm": (5, 5, 5), "offset_nm": (500, 0, 0)}, "they do not meet anywhere"),
+    ],
+)
+def test_prediction_that_lies_elsewhere_is_refused_before_anything_is_scored(config, tmp_path, place, message):
+    _scores(config, tmp_path)
+    create_volume(f"{tmp_path}/cell.zarr/elsewhere", shape=SHAPE, dtype=np.uint8, **place)
+    config.compared = ConfigDict(
+        {"other": {"kind": "segmentation", "address": f"{tmp_path}/cell.zarr/elsewhere", "threshold": None}}
+    )
+    with pytest.raises(ValueError, match=message):
+        evaluate.run(config, tmp_path)
+    assert (tmp_path / "scores.json").exists()
+
+
 def test_unwritten_blocks_of_a_prediction_are_no_background(config, tmp_path):
     address = f"{tmp_path}/cell.zarr/unfinished"
     volume = create_volume(address, shape=SHAPE, dtype=np.uint8, voxel_size_nm=(5, 5, 5), chunk_shape=(16, 16, 16))
