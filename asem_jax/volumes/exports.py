@@ -4,6 +4,7 @@ What is not finished has another name (`.unfinished`), so nothing looks finished
 goes on in it. N5 and precomputed get the coarser levels that the volume has.
 """
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,13 +77,19 @@ def write_export(volume: Volume, target: str, *, labels: bool, ledger: Ledger, n
       labels: whether it holds numbers of objects.
       ledger: of this export.
       num_threads: chunks or slabs at a time.
+
+    Raises:
+      ValueError: a folder of sections that is to be replaced holds other files.
     """
     if hdf5.is_hdf5(target):
         hdf5.write_hdf5(volume, target, ledger=ledger, num_threads=num_threads)
     elif _is_in(target, ".n5") or _is_in(target, ".precomputed"):
         _write_levels(volume, target, labels=labels, ledger=ledger, num_threads=num_threads)
     elif target.endswith("/"):
-        write_sections(volume, target, ledger=ledger, num_threads=num_threads)
+        _check_sections(Path(target))
+        folder = _begin(target, ledger)
+        write_sections(volume, folder, ledger=ledger, num_threads=num_threads)
+        _finish(folder, target)
     else:
         write_stack(volume, target)
 
@@ -98,9 +105,7 @@ class _Piece:
 
 def _write_levels(volume: Volume, target: str, *, labels: bool, ledger: Ledger, num_threads: int) -> None:
     """Writes all levels of a volume into a folder, which gets its name at the end."""
-    folder = _unfinished(target)
-    if not ledger.finished and folder.exists():
-        shutil.rmtree(folder)
+    folder = _begin(target, ledger)
     levels = _levels(volume)
     if _is_in(target, ".n5"):
         stores = [_n5_store(folder, f"s{k}", level) for k, level in enumerate(levels)]
@@ -115,9 +120,7 @@ def _write_levels(volume: Volume, target: str, *, labels: bool, ledger: Ledger, 
     if _is_in(target, ".n5"):
         n5.write_group(folder, [_place(f"s{k}", level) for k, level in enumerate(levels)])
         _make_container(Path(target))
-    if Path(target).exists():
-        shutil.rmtree(target)
-    folder.rename(target)
+    _finish(folder, target)
 
 
 def _write_piece(piece: _Piece) -> None:
@@ -168,6 +171,30 @@ def _make_container(target: Path) -> None:
 
 def _is_in(target: str, suffix: str) -> bool:
     return any(part.endswith(suffix) for part in Path(target).parts)
+
+
+def _check_sections(folder: Path) -> None:
+    """Raises if a folder that is going to be replaced holds what no export wrote."""
+    if not folder.is_dir():
+        return
+    others = sorted(path.name for path in folder.iterdir() if not re.fullmatch(r"section_\d+\.tif", path.name))
+    if others:
+        raise ValueError(f"{folder} holds {others[0]}, which no export wrote; move it away, or give another target.")
+
+
+def _begin(target: str, ledger: Ledger) -> Path:
+    """Returns the folder to write into, without what an older job left there."""
+    folder = _unfinished(target)
+    if not ledger.finished and folder.exists():
+        shutil.rmtree(folder)
+    return folder
+
+
+def _finish(folder: Path, target: str) -> None:
+    """Gives a folder that is written its name, in place of an older one."""
+    if Path(target).exists():
+        shutil.rmtree(target)
+    folder.rename(target)
 
 
 def _unfinished(target: str) -> Path:

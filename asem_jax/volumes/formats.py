@@ -46,10 +46,13 @@ def open_source(
         )
     source: Source
     if is_hdf5(address):
+        _check_unused(address, level=level or None)
         source = open_hdf5(address, channel=channel, axes=axes)
     elif is_mrc(address):
+        _check_unused(address, level=level or None, channel=channel, axes=axes or None)
         source = open_mrc(address)
     elif is_tiff(address) or _holds_sections(address):
+        _check_unused(address, level=level or None, channel=channel, axes=axes or None)
         source = open_stack(address, allow_gaps=allow_gaps)
     elif Path(address).is_file():
         raise ValueError(f"{address} is of no format that is read; give {FORMATS}.")
@@ -59,6 +62,14 @@ def open_source(
         )
     check_source(source)
     return source
+
+
+def _check_unused(address: str, **choices: int | str | None) -> None:
+    """Raises if something is chosen that the format of an address does not have."""
+    given = {name: value for name, value in choices.items() if value is not None}
+    if given:
+        text = ", ".join(f"{name}={value}" for name, value in given.items())
+        raise ValueError(f"{address}: {text} means nothing for a file of this kind; leave it out (None, level 0).")
 
 
 def _holds_sections(address: str) -> bool:

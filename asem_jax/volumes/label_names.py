@@ -72,7 +72,7 @@ def read_vast(path: str | Path) -> dict[int, Segment]:
       ValueError: a line is no segment.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} is not there; in VAST: File > Save segment colors/metadata as text.")
+        raise FileNotFoundError(f"{path} is not there; in VAST, save the segment metadata as a text file.")
     segments = {}
     for number, line in enumerate(Path(path).read_text(errors="replace").splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith("%"):

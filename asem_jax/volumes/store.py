@@ -17,7 +17,7 @@ import tensorstore as ts
 
 from asem_jax.volumes.axes import find_axes
 from asem_jax.volumes.geometry import Box, Int3, int3
-from asem_jax.volumes.remote import Folder, RemoteFolder, retries
+from asem_jax.volumes.remote import Folder, RemoteFolder, network
 
 CACHE_BYTES = 256 * 2**20
 """Decoded chunks kept for all volumes of a process; neighbouring boxes share chunks, so some reuse pays."""
@@ -36,7 +36,7 @@ def _context() -> ts.Context:
             "cache_pool": {"total_bytes_limit": CACHE_BYTES},
             "data_copy_concurrency": {"limit": min(8, os.cpu_count() or 1)},
             "file_io_concurrency": {"limit": FILES_IN_FLIGHT},
-            **retries(),
+            **network(),
         }
     )
 

@@ -11,7 +11,7 @@ from asem_jax.volumes.formats import open_source
 from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.pyramid import write_pyramid
-from asem_jax.volumes.volume import open_volume
+from asem_jax.volumes.volume import Volume, open_volume
 from tests.phantoms import write_volume
 
 SIZE, OFFSET = (8.0, 4.56, 4.0), (16.0, -4.56, 12.0)
@@ -95,6 +95,30 @@ def test_a_killed_export_goes_on_and_never_looks_finished(tmp_path, monkeypatch,
     np.testing.assert_array_equal(back.read(back.box), array)
     write(volume, tmp_path / target, tmp_path / "anew.jsonl")  # what is there is replaced
     assert open_volume(tmp_path / target).shape == array.shape
+
+
+def test_sections_have_their_folder_when_all_are_there(tmp_path, monkeypatch):
+    array, volume = volume_of(tmp_path)
+    original, written = Volume.read, []
+
+    def read(self, box):
+        if len(written) == 1:
+            raise KeyboardInterrupt
+        written.append(box)
+        return original(self, box)
+
+    monkeypatch.setattr(Volume, "read", read)
+    with pytest.raises(KeyboardInterrupt):
+        write_export(
+            volume, f"{tmp_path}/out/", labels=False, ledger=Ledger(tmp_path / "ledger.jsonl", {}), num_threads=1
+        )
+    assert is_begun(f"{tmp_path}/out/") and not (tmp_path / "out").exists()
+    monkeypatch.setattr(Volume, "read", original)
+    write(volume, f"{tmp_path}/out/", tmp_path / "ledger.jsonl")
+    np.testing.assert_array_equal(open_source(f"{tmp_path}/out/").read(Box.of_shape(array.shape)), array)
+    (tmp_path / "out/notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"out holds notes.txt, which no export wrote; move it away"):
+        write(volume, f"{tmp_path}/out/", tmp_path / "ledger.jsonl")
 
 
 @pytest.mark.parametrize(

@@ -98,3 +98,11 @@ def test_what_is_no_source_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"its voxel size is \(nan, nan, nan\) nm; it must be positive"):
         open_source(f"{tmp_path}/cell.zarr/raw")
     assert Reading().level == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "choice"), [("a.h5/raw", {"level": 1}), ("a.mrc", {"channel": 0}), ("a.tif", {"axes": "zyx"})]
+)
+def test_a_choice_that_a_file_does_not_offer_is_not_passed_over(name, choice):
+    with pytest.raises(ValueError, match=f"{name}: {next(iter(choice))}=.* means nothing .*leave it out"):
+        open_source(name, **choice)

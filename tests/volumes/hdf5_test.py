@@ -102,11 +102,13 @@ def test_a_killed_export_goes_on_and_never_looks_finished(tmp_path, monkeypatch)
     ledger = Ledger(tmp_path / "ledger.jsonl", {})
     with h5py.File(tmp_path / "cell.h5", "r+") as file:
         file["raw.unfinished"][:4] = 7  # what the ledger holds is not written again
+        file["raw.unfinished"].attrs["same"] = True
     ledger.mark(0)
     write_hdf5(volume, address, ledger=ledger)
     expected = ARRAY.copy()
     expected[:4] = 7
     np.testing.assert_array_equal(whole(open_hdf5(address)), expected)
+    assert open_hdf5(address).dataset.attrs["same"]
 
 
 def test_names_are_needed_where_there_are_several(tmp_path):
