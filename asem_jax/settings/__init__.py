@@ -7,7 +7,7 @@ missing and a key that nobody reads are errors. `"*"` stands for names that the 
 from typing import Any
 
 from asem_jax.settings.prediction import EXPORT, PREDICT
-from asem_jax.settings.results import EVALUATE, POSTPROCESS, REPORT
+from asem_jax.settings.results import EVALUATE, POSTPROCESS, REPORT, SUPERIMPOSE
 from asem_jax.settings.simulation import SIMULATE, SIMULATE_ANNOTATIONS
 from asem_jax.settings.training import IMPORT_WEIGHTS, TRAIN
 from asem_jax.settings.volumes import CONVERT, PREPROCESS
@@ -22,6 +22,7 @@ VOLUME_TARGETS = (
     "preprocess.volumes.*.target",
     "predict.volumes.*.target",
     "postprocess.target",
+    "superimpose.target",
 )
 
 SETTINGS: dict[str, Settings] = {
@@ -34,6 +35,7 @@ SETTINGS: dict[str, Settings] = {
     "predict": PREDICT,
     "export": EXPORT,
     "postprocess": POSTPROCESS,
+    "superimpose": SUPERIMPOSE,
     "evaluate": EVALUATE,
     "report": REPORT,
 }
