@@ -28,7 +28,8 @@ STAGES = {
     "train": "labelled regions to a model; goes on from the last checkpoint",
     "predict": "a model over a whole volume to probabilities; goes on at the first block not yet written",
     "export": "a model as a program for JAX alone, or as a checkpoint for the original program",
-    "postprocess": "probabilities to a segmentation",
+    "postprocess": "probabilities to a segmentation and objects",
+    "superimpose": "several organelles in one volume, no voxel of two",
     "evaluate": "segmentations against labels: F1, distances in nm, objects; several side by side",
     "analyse": "objects to tables of sizes and shapes in nm, with plots",
     "report": "curves, tables and overlay pictures on one HTML page",
@@ -191,6 +192,8 @@ def _stage(name: str) -> Callable[[ConfigDict, Path], None]:
             from asem_jax.stages.export import run
         case "postprocess":
             from asem_jax.stages.postprocess import run
+        case "superimpose":
+            from asem_jax.stages.superimpose import run
         case "evaluate":
             from asem_jax.stages.evaluate import run
         case "analyse":

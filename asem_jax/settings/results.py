@@ -35,6 +35,33 @@ POSTPROCESS: Settings = {
     "num_threads": "blocks written at a time",
 }
 
+SUPERIMPOSE: Settings = {
+    "volumes": {
+        "*": {
+            "segmentation": "address of what this organelle claims, nonzero = claimed; the others on the grid of the "
+            "first by name, which says what is covered",
+            "probability": "address of its probability, uint8, 255 = 1; None = not known, it has to be in priority",
+            "objects": "address of ids to carry over to the voxels that stay; None = none",
+        }
+    },
+    "rules": {
+        "*": {
+            "organelle": "whose claims are taken away",
+            "relation": "inside = its claims stay at most within_nm from one that `of` claims; outside = the others",
+            "of": "the other organelle; its claims as they were given, whatever rules say of them",
+            "within_nm": "centre to centre, nm; 0 = that voxel itself",
+        }
+    },
+    "priority": "organelles that win voxels that several claim, the first first; those not in it win by probability",
+    "target": "group to write labels, conflicts, and NAME/segmentation and NAME/objects of each organelle to",
+    "block_shape": "voxels in work at a time and thread, z y x, multiples of the file below; bounds the memory, not "
+    "the result; None = a file",
+    "chunk_shape": "unit of compression of what is written, voxels z y x",
+    "shard_shape": "unit of a file, zarr 3 only, multiples of chunk_shape; None = each chunk is a file",
+    "zarr_format": "2 (OME-Zarr 0.4) or 3 (OME-Zarr 0.5)",
+    "num_threads": "blocks in work at a time",
+}
+
 COMPARED: Settings = {
     "kind": "'segmentation' (nonzero = found), 'probability' (uint8, 255 = 1) or 'objects' (ids; so are the labels)",
     "address": "address of the volume",
