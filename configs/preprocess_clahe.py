@@ -23,10 +23,15 @@ def get_config() -> ConfigDict:
     raw = {
         "source": "{data_dir}/lucchi_training_raw.tif",
         "target": f"{CELL}/raw",
+        "part": None,
         "labels": False,
+        "annotation": None,
         "voxel_size_nm": (5.0, 5.0, 5.0),
         "offset_nm": (0.0, 0.0, 0.0),
         "percentiles": None,
+        "window": None,
+        "invert": False,
+        "polarity": "dark",
         "allow_gaps": False,
     }
     equalised = {

@@ -56,6 +56,14 @@ def get_config() -> ConfigDict:
                 "regions": {"held_out": held_out},
                 "baseline_sigmas": (0.0, 1.0, 2.0, 3.0, 4.0, 6.0),
                 "block_shape": (128, 128, 128),
+                "compared": {},
+                "distance_cap_nm": 200.0,
+                "tolerances_nm": (40.0,),
+                "iou_thresholds": (0.5,),
+                "min_object_voxels": 0,
+                "bootstrap_samples": 1000,
+                "bootstrap_cell_shape": (32, 64, 64),  # voxels
+                "bootstrap_seed": 0,
                 **exclusion_zone,
             },
             "report": {
@@ -67,6 +75,8 @@ def get_config() -> ConfigDict:
                 "picture_shape": (256, 256, 256),
                 "block_shape": (64, 64, 64),
                 "num_worst_blocks": 3,
+                "runs": {},
+                "pictures": (),
                 **exclusion_zone,
             },
         }

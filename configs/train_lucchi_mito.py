@@ -73,6 +73,14 @@ def get_config() -> ConfigDict:
                 "regions": {"validation": validation},
                 "baseline_sigmas": (0.0, 2.0, 4.0, 8.0),
                 "block_shape": (128, 128, 128),
+                "compared": {},
+                "distance_cap_nm": 200.0,
+                "tolerances_nm": (40.0,),
+                "iou_thresholds": (0.5,),
+                "min_object_voxels": 0,
+                "bootstrap_samples": 1000,
+                "bootstrap_cell_shape": (32, 64, 64),  # voxels
+                "bootstrap_seed": 0,
                 **exclusion_zone,
             },
             "report": {
@@ -84,6 +92,8 @@ def get_config() -> ConfigDict:
                 "picture_shape": (165, 400, 400),
                 "block_shape": (82, 72, 128),
                 "num_worst_blocks": 3,
+                "runs": {},
+                "pictures": (),
                 **exclusion_zone,
             },
         }
@@ -95,7 +105,12 @@ def convert() -> dict[str, object]:
     common = {
         "voxel_size_nm": SOURCE_NM,
         "offset_nm": (0.0, 0.0, 0.0),
+        "part": None,
+        "annotation": None,
         "percentiles": None,
+        "window": None,
+        "invert": False,
+        "polarity": None,
         "allow_gaps": False,
         "chunk_shape": (64, 64, 64),
         "shard_shape": None,

@@ -32,8 +32,9 @@ from asem_jax.segmentation.parts import MakeVolume, Parts, parts_of, write_objec
 from asem_jax.segmentation.smoothing import smooth_volume
 from asem_jax.segmentation.splitting import split_objects
 from asem_jax.volumes.block_job import BlockJob
-from asem_jax.volumes.blockwise import Ledger, run_blocks
+from asem_jax.volumes.blockwise import run_blocks
 from asem_jax.volumes.geometry import Box, float3, int3, tiles
+from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.pyramid import write_pyramid
 from asem_jax.volumes.resample import resample_volume
 from asem_jax.volumes.volume import Volume, create_volume, open_volume

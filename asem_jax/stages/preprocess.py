@@ -22,10 +22,10 @@ from ml_collections import ConfigDict
 
 from asem_jax.segmentation.cell_mask import CellRule, write_cell_mask
 from asem_jax.volumes.block_job import BlockJob
-from asem_jax.volumes.blockwise import Ledger
 from asem_jax.volumes.clahe import check_equalisation, equalised
 from asem_jax.volumes.geometry import Box, Float3, Int3, float3, int3
 from asem_jax.volumes.grey_values import EQUALISED
+from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.matching import INVERTED, Table, grey_counts, matching_table
 from asem_jax.volumes.pyramid import coarsened, write_pyramid
 from asem_jax.volumes.resample import Reader, ratios, resample_volume

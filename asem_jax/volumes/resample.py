@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from asem_jax.volumes.blockwise import Ledger, run_blocks
+from asem_jax.volumes.blockwise import run_blocks
 from asem_jax.volumes.geometry import Box, Float3, Int3, float3, int3, tiles
+from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.pyramid import coarsened
 from asem_jax.volumes.volume import Volume, create_volume
 

@@ -85,7 +85,7 @@ def test_interrupted_and_started_again_equals_uninterrupted(tmp_path):
         reads.append(box)
         return mask[box.slices]
 
-    with pytest.raises(OSError, match="disk gone"):
+    with pytest.raises(RuntimeError, match="disk gone"):
         find_components(read, SHAPE, connectivity=6, job=job(tmp_path, (7, 7, 8), 1), label="noise")
     again = []
     components = find_components(
