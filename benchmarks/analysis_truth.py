@@ -47,9 +47,10 @@ def of_pores(workdir: Path) -> dict[str, Any]:
     centres = {row["id"]: centre(truth["nuclear_pores", row["id"]]) for row in pores}
     whole = [row for row in pores if row["touches_border"] == "False"]
     true = numbers([truth["nuclear_pores", row["id"]] for row in whole], "diameter_nm")
+    sure = [row for row in pores if row["neighbour_is_sure"] == "True"]
     nearest = [
         min(float(np.linalg.norm(centres[row["id"]] - place)) for other, place in centres.items() if other != row["id"])
-        for row in whole
+        for row in sure
     ]
     summary = json.loads((workdir / "analysis" / "summary.json").read_text())["pores"]
     return {
@@ -57,7 +58,7 @@ def of_pores(workdir: Path) -> dict[str, Any]:
         "pores": len(pores),
         "whole": len(whole),
         "diameter_nm": errors(numbers(whole, "diameter_nm"), true, voxel_nm),
-        "neighbour_nm": errors(numbers(whole, "neighbour_nm"), np.array(nearest), voxel_nm),
+        "neighbour_nm": errors(numbers(sure, "neighbour_nm"), np.array(nearest), voxel_nm),
         "mean_and_std_nm": [[v.mean(), v.std(ddof=1)] for v in (numbers(whole, "diameter_nm"), true)],
         "normality": summary["diameter_nm"]["normality"],
         "neighbour_arc_nm": summary["neighbour_arc_nm"],

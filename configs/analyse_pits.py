@@ -1,7 +1,12 @@
 """The study of coated pits on a simulated cell: depth, width and eccentricity by stage, caveolae told from them.
 
-RESULT
+Simulates a cell of 2 micrometres with many pits at 5 nm, then measures pits and caveolae together, as if nobody had
+told them apart, and where mitochondria are within 30 nm of the reticulum. What is measured, and how: docs/analysis.md
 
+Result:   94 pits. Depths within half a voxel of the truth, widths too but for 3 of the flattest (up to 5 nm), ratios of
+          the axes within 5 %. 48 of 48 caveolae and none of 46 coated pits are called caveolae. Eccentricity does not
+          change with the stage, as it was simulated. 4 min 31 s on two busy CPU cores, mostly simulating.
+          benchmarks/results/analysis_truth.json
 Command:  bash launch/local.sh --config configs/analyse_pits.py --workdir runs/pits
 """
 

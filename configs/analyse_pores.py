@@ -1,7 +1,12 @@
 """The study of nuclear pores on a simulated cell: diameters, neighbours, and whether the diameters are normal.
 
-RESULT
+Simulates half a nucleus of 1.8 micrometres at 5 nm, then measures its pores against the envelope around them. What is
+measured, and how: docs/analysis.md
 
+Result:   66 pores, 58 of them whole: 95.5 +- 10.5 nm (true: 95.5 +- 10.5), each within 0.3 nm of its true diameter.
+          Their true distribution has two humps; of 58 pores neither test of normality sees it (p 0.21 and 0.67). To the
+          nearest pore 222 nm along the envelope, centre to centre. 3 min 15 s on two busy CPU cores, mostly simulating.
+          benchmarks/results/analysis_truth.json
 Command:  bash launch/local.sh --config configs/analyse_pores.py --workdir runs/pores
 """
 
