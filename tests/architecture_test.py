@@ -33,9 +33,9 @@ ROOMS = (
 FOR_ALL = {"devices", "interruption", "progress"}
 OWNERS = {
     "tensorstore": ("volumes",),
-    "tifffile": ("volumes.formats",),
-    "h5py": ("volumes.formats",),
-    "mrcfile": ("volumes.formats",),
+    "tifffile": ("volumes.tiff",),
+    "h5py": ("volumes.hdf5",),
+    "mrcfile": ("volumes.mrc",),
     "dask": ("volumes.blockwise",),
     "flax": ("models",),
     "orbax": ("models.checkpoint",),
@@ -51,7 +51,7 @@ OWNERS = {
     "absl": (),  # logging.getLogger(__name__) is what main shows
 }
 NO_STAGES = ("recipe",)  # what the config of a stage holds, which stages may import
-OPTIONAL = {"h5py", "mrcfile", "dask", "torch", "neuroglancer", "napari", "flatbuffers", "pyarrow"}
+OPTIONAL = {"dask", "torch", "neuroglancer", "napari", "flatbuffers", "pyarrow"}
 NAMELESS = {"utils", "util", "common", "helpers", "helper", "core", "base", "misc", "tools"}
 
 MODULE_LINES = 400

@@ -52,9 +52,9 @@ class Plan:
     chunk_shape: Int3
 
     @property
-    def write_boxes(self) -> list[Box]:
+    def write_boxes(self) -> Sequence[Box]:
         """The blocks, in voxels of raw, in the order of the ledger's numbers."""
-        return list(tiles(self.box, self.write_shape))
+        return tiles(self.box, self.write_shape)
 
     def tile_box(self, write_box: Box) -> Box:
         """Returns the voxels of raw that the network needs for a write box; may leave the volume."""

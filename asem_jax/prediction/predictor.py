@@ -34,8 +34,8 @@ from asem_jax.prediction.ensemble import Ensemble, Orientation, as_ensemble, mea
 from asem_jax.prediction.planner import Plan, choose_write_shape, plan_sweep, scaled
 from asem_jax.progress import progress
 from asem_jax.segmentation.labels import threshold
-from asem_jax.volumes.blockwise import Ledger
 from asem_jax.volumes.geometry import Box
+from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.pyramid import write_pyramid
 from asem_jax.volumes.reflect import read_reflected, reflect_block
 from asem_jax.volumes.store import Pending

@@ -53,6 +53,28 @@ def draw_training(records: Sequence[Mapping[str, Any]]) -> str:
         return _svg(figure)
 
 
+def draw_runs(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Returns the loss and the mean validation F1 of several trainings over their steps, as SVG.
+
+    Args:
+      runs: by name, the lines of metrics.jsonl.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 3.2), layout="constrained")
+        loss, score = figure.subplots(1, 2)
+        for place, (name, records) in enumerate(runs.items()):
+            color, style = COLOURS[place % len(COLOURS)], _STYLES[place // len(COLOURS) % len(_STYLES)]
+            for axes, key in ((loss, "loss"), (score, "f1")):
+                known = [(record["step"], record[key]) for record in records if record.get(key) is not None]
+                if known:
+                    steps, values = zip(*known, strict=True)
+                    axes.plot(steps, values, color=color, linestyle=style, linewidth=1.2, label=name)
+        _label(loss, "step", "loss")
+        _label(score, "step", "F1")
+        score.set_ylim(0, 1)
+        return _svg(figure)
+
+
 def _draw_regions(axes: Axes, records: Sequence[Mapping[str, Any]], key: str) -> None:
     """Draws one line per validation region; None becomes a gap."""
     names = list(dict.fromkeys(name for record in records for name in record["validation"]))

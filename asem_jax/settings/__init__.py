@@ -8,7 +8,7 @@ from typing import Any
 
 from asem_jax.settings.measurement import ANALYSE
 from asem_jax.settings.prediction import EXPORT, PREDICT
-from asem_jax.settings.results import EVALUATE, POSTPROCESS, REPORT
+from asem_jax.settings.results import DOCTOR, EVALUATE, POSTPROCESS, REPORT, SUPERIMPOSE, VIEW
 from asem_jax.settings.simulation import SIMULATE, SIMULATE_ANNOTATIONS
 from asem_jax.settings.training import IMPORT_WEIGHTS, TRAIN
 from asem_jax.settings.volumes import CONVERT, PREPROCESS
@@ -23,6 +23,7 @@ VOLUME_TARGETS = (
     "preprocess.volumes.*.target",
     "predict.volumes.*.target",
     "postprocess.target",
+    "superimpose.target",
 )
 
 SETTINGS: dict[str, Settings] = {
@@ -35,7 +36,10 @@ SETTINGS: dict[str, Settings] = {
     "predict": PREDICT,
     "export": EXPORT,
     "postprocess": POSTPROCESS,
+    "superimpose": SUPERIMPOSE,
     "evaluate": EVALUATE,
     "analyse": ANALYSE,
     "report": REPORT,
+    "view": VIEW,
+    "doctor": DOCTOR,
 }

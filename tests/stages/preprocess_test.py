@@ -1,4 +1,4 @@
-"""Stage preprocess: raw and labels at another voxel size, repeated, and what is refused before it starts."""
+"""Stage preprocess: voxel sizes, grey values, their order, repeated, and what is refused before it starts."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,9 @@ from ml_collections import ConfigDict
 
 from asem_jax.settings import SETTINGS
 from asem_jax.stages import preprocess
-from asem_jax.volumes.volume import create_volume, open_volume
+from asem_jax.volumes.clahe import equalised
+from asem_jax.volumes.matching import grey_counts, matching_table
+from asem_jax.volumes.volume import Volume, create_volume, open_volume
 
 
 def write(address, array):
@@ -16,8 +18,12 @@ def write(address, array):
     volume.write(volume.box, array)
 
 
-def config(folder, **changes):
+EQUALISE = {"kernel_shape": (8, 8, 8), "clip_limit": 0.02}
+
+
+def config(folder, raw=None, **changes):
     both = {"chunk_shape": (4, 4, 4), "shard_shape": None, "zarr_format": 2, "voxel_size_nm": (10, 10, 10)}
+    both |= {"invert": False, "match": None, "equalise": None}
     volumes = {
         "raw": {
             "source": f"{folder}/cell.zarr/raw",
@@ -31,8 +37,13 @@ def config(folder, **changes):
         },
     }
     volumes = {name: both | volume for name, volume in volumes.items()}
+    volumes["raw"] |= raw or {}
     volumes["mito"] |= changes
     return ConfigDict({"volumes": volumes, "num_threads": 2})
+
+
+def matched(folder):
+    return {"reference": f"{folder}/cell.zarr/other", "mask": None, "reference_mask": None}
 
 
 @pytest.fixture
@@ -45,7 +56,10 @@ def folder(tmp_path):
 
 def test_the_settings_are_those_of_the_stage(folder):
     assert set(config(folder)) == set(SETTINGS["preprocess"])
-    assert set(config(folder).volumes.raw) == set(SETTINGS["preprocess"]["volumes"]["*"])
+    settings = SETTINGS["preprocess"]["volumes"]["*"]
+    assert set(config(folder).volumes.raw) == set(settings)
+    assert set(EQUALISE) == set(settings["equalise"])
+    assert set(matched(folder)) == set(settings["match"])
 
 
 def test_raw_is_averaged_labels_keep_their_values_and_all_get_levels(folder):
@@ -64,10 +78,83 @@ def test_a_finished_run_does_nothing_and_a_removed_target_is_made_again(folder, 
     preprocess.run(config(folder), folder)
     caplog.set_level("INFO", logger="asem_jax")
     preprocess.run(config(folder), folder)
-    assert caplog.text.count("is resampled already; nothing to do") == 2
+    assert caplog.text.count("is made already; nothing to do") == 2
     (folder / "cell.zarr/raw_10nm").rename(folder / "elsewhere")
     preprocess.run(config(folder), folder)
     assert open_volume(folder / "cell.zarr/raw_10nm", level=1).shape == (4, 4, 4)
+
+
+def test_grey_values_are_inverted_matched_and_equalised_at_the_new_voxel_size(folder):
+    rng = np.random.default_rng(1)
+    write(folder / "cell.zarr/large", rng.integers(1, 255, (24, 24, 24)).astype(np.uint8))
+    write(folder / "cell.zarr/other", rng.integers(90, 160, (16, 16, 16)).astype(np.uint8))
+    source = {"source": f"{folder}/cell.zarr/large"}
+    preprocess.run(config(folder, source), folder / "plain")
+    steps = {"target": f"{folder}/cell.zarr/all", "invert": True, "match": matched(folder), "equalise": EQUALISE}
+    preprocess.run(config(folder, source | steps), folder / "all")
+    plain, other, found = (open_volume(folder / f"cell.zarr/{name}") for name in ("raw_10nm", "other", "all"))
+    table = matching_table(grey_counts(plain, None)[::-1], grey_counts(other, None))
+    changed = table[255 - plain.read(plain.box)]
+    expected = equalised(lambda box: changed[box.slices], plain.shape, **EQUALISE)(plain.box)
+    np.testing.assert_array_equal(found.read(found.box), expected)
+    noted = found.attributes
+    assert noted["inverted"] is noted["equalised"] is True
+    assert noted["equalisation"] == {"kernel_shape": [8, 8, 8], "clip_limit": 0.02}
+    assert noted["matched"]["grey_values"] == table[::-1].tolist()
+    assert "equalised" not in plain.attributes
+
+
+def test_an_equalised_volume_stays_one_and_is_not_equalised_twice(folder):
+    first = {"voxel_size_nm": None, "equalise": EQUALISE, "target": f"{folder}/cell.zarr/equalised"}
+    preprocess.run(config(folder, first), folder / "first")
+    then = {"source": first["target"], "target": f"{folder}/cell.zarr/equalised_10nm"}
+    preprocess.run(config(folder, then), folder / "then")
+    made = open_volume(then["target"])
+    assert (made.attributes["equalised"], made.voxel_size_nm) == (True, (10, 10, 10))
+    with pytest.raises(ValueError, match=r"volumes.raw: .*equalised is equalised already, .* was made from \(.*/raw\)"):
+        preprocess.run(config(folder, {**then, "equalise": EQUALISE}), folder / "twice")
+
+
+def test_killed_between_blocks_it_ends_the_same(folder, monkeypatch):
+    changes = {"voxel_size_nm": None, "equalise": EQUALISE, "target": f"{folder}/cell.zarr/killed"}
+    whole = {**changes, "target": f"{folder}/cell.zarr/whole"}
+    preprocess.run(config(folder, whole), folder / "whole")
+    write_block, written = Volume.write, []
+
+    def fail_later(volume, box, array):
+        written.append(box)
+        if len(written) == 20:
+            raise KeyboardInterrupt
+        write_block(volume, box, array)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Volume, "write", fail_later)
+        preprocess.run(config(folder, changes), folder / "killed")
+    assert 0 < (folder / "killed/ledgers/preprocess-raw.jsonl").read_text().count("finished") < 64
+    preprocess.run(config(folder, changes), folder / "killed")
+    killed, expected = open_volume(changes["target"]), open_volume(whole["target"])
+    np.testing.assert_array_equal(killed.read(killed.box), expected.read(expected.box))
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({"labels": True, "invert": True}, r"volumes.raw: .*/raw is labels, and invert would change grey values"),
+        ({"source": "{}/cell.zarr/mito", "equalise": EQUALISE}, "is of dtype uint16, and equalise would .* give raw"),
+        ({"equalise": EQUALISE | {"clip_limit": 3}}, "volumes.raw.equalise: clip_limit=3 is no share"),
+    ],
+)
+def test_grey_values_that_cannot_be_changed_so_are_refused(folder, raw, message):
+    raw = {k: v.format(folder) if isinstance(v, str) else v for k, v in raw.items()}
+    with pytest.raises(ValueError, match=message):
+        preprocess.run(config(folder, raw), folder)
+    assert not (folder / "cell.zarr/raw_10nm").exists()
+
+
+def test_a_reference_that_is_not_there_is_refused(folder):
+    with pytest.raises(FileNotFoundError, match="other is not there; "):
+        preprocess.run(config(folder, {"match": matched(folder)}), folder)
+    assert not (folder / "cell.zarr/raw_10nm").exists()
 
 
 @pytest.mark.parametrize(
