@@ -27,7 +27,13 @@ def get_config() -> ConfigDict:
             "predict": {
                 "model": "runs/train_cf",
                 "symmetries": "none",
-                "volumes": {"hpf": {"raw": f"{CELL}/raw", "target": PREDICTION, "start": None, "stop": None}},
+                "thresholds": {},
+                "tiling": "seamless",
+                "dry_run": False,
+                "seams": None,
+                "volumes": {
+                    "hpf": {"raw": f"{CELL}/raw", "target": PREDICTION, "mask": None, "start": None, "stop": None},
+                },
                 "write_shape": None,
             },
             "postprocess": {

@@ -31,7 +31,13 @@ def get_config() -> ConfigDict:
             "predict": {
                 "model": "{workdir}",
                 "symmetries": "none",
-                "volumes": {"cell": {"raw": f"{CELL}/raw", "target": PREDICTION, "start": None, "stop": None}},
+                "thresholds": {},
+                "tiling": "seamless",
+                "dry_run": False,
+                "seams": None,
+                "volumes": {
+                    "cell": {"raw": f"{CELL}/raw", "target": PREDICTION, "mask": None, "start": None, "stop": None},
+                },
                 "write_shape": None,
             },
             "postprocess": {

@@ -32,7 +32,13 @@ def get_config(scored: str = "cf") -> ConfigDict:
             "predict": {
                 "model": "{workdir}",
                 "symmetries": "none",
-                "volumes": {scored: {"raw": f"{cell}/raw", "target": prediction, "start": None, "stop": None}},
+                "thresholds": {},
+                "tiling": "seamless",
+                "dry_run": False,
+                "seams": None,
+                "volumes": {
+                    scored: {"raw": f"{cell}/raw", "target": prediction, "mask": None, "start": None, "stop": None},
+                },
                 "write_shape": None,
             },
             "postprocess": {

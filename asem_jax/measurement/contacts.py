@@ -16,6 +16,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from asem_jax.measurement.crossings import STEPS, area_per_crossing, neighbours
+from asem_jax.measurement.morphometry import present
 from asem_jax.measurement.scoring import voxel_shift
 from asem_jax.measurement.tables import Columns
 from asem_jax.volumes.blockwise import run_blocks
@@ -130,10 +131,9 @@ def block_pairs(
     """
     places = surface.places - np.array(near.start)
     reach = [int(within_nm / side) for side in voxel_size_nm]
-    numbers, where = np.unique(others, return_inverse=True)
-    for number, found in zip(numbers, ndimage.find_objects(where.reshape(others.shape) + 1), strict=True):
-        if number <= 0 or found is None:
-            continue
+    numbers = present(others)
+    known = np.concatenate([np.zeros(1, others.dtype), numbers])
+    for number, found in zip(numbers, ndimage.find_objects(np.searchsorted(known, others)), strict=True):
         bounds = Box(_ends(found, "start"), _ends(found, "stop")).grow(reach).intersect(Box.of_shape(others.shape))
         inside = ((places >= bounds.start) & (places < bounds.stop)).all(1)
         if not inside.any():

@@ -125,7 +125,7 @@ def block_sums(
       middle: the voxel that positions count from.
     """
     inner = block.shift((-read.start[0], -read.start[1], -read.start[2]))
-    known = _present(ids)
+    known = present(ids)
     added = np.zeros((len(known), _WIDTH), np.int64)
     low = np.full((len(known), 3), np.iinfo(np.int64).max)
     high = np.full((len(known), 3), np.iinfo(np.int64).min)
@@ -221,6 +221,19 @@ def box_of(table: Columns, row: int) -> Box:
     return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
 
+def present(ids: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Returns the ids above 0 in a block, ascending: those at the starts of runs, which are few.
+
+    Example:
+      >>> present(np.array([[[0, 7, 7], [2, 2, 0]]])).tolist()
+      [2, 7]
+    """
+    flat = ids.ravel()
+    starts = np.concatenate([[True], flat[1:] != flat[:-1]])
+    found = np.unique(flat[starts])
+    return found[found > 0]
+
+
 def places_nm(mask: npt.NDArray[np.bool_], box: Box, volume: Volume) -> npt.NDArray[np.float64]:
     """Returns the centres of the voxels that are True, nm, [n, 3].
 
@@ -231,14 +244,6 @@ def places_nm(mask: npt.NDArray[np.bool_], box: Box, volume: Volume) -> npt.NDAr
     """
     found = (np.argwhere(mask) + np.array(box.start)) * np.array(volume.voxel_size_nm) + np.array(volume.offset_nm)
     return np.asarray(found, np.float64)
-
-
-def _present(ids: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Returns the ids above 0 in a block, ascending: those at the starts of runs, which are few."""
-    flat = ids.ravel()
-    starts = np.concatenate([[True], flat[1:] != flat[:-1]])
-    found = np.unique(flat[starts])
-    return found[found > 0]
 
 
 def _runs(

@@ -201,7 +201,7 @@ def shape(inside_nm: Places, normal: Places, voxel_size_nm: Places) -> tuple[Pit
     aspect = float(np.sqrt(max(variances[0], 0) / variances[1])) if variances[1] > 0 else 1.0
     long = side * vectors[0, 1] + other * vectors[1, 1]
     tilt = _tilt(levels, areas, middles)
-    body = _parabola(levels, areas, extent, len(inside_nm) * float(voxel_size_nm.prod()))
+    body = _parabola(levels, areas, len(inside_nm) * float(voxel_size_nm.prod()))
     if body is None:
         deep, widest = float(np.ptp(height) + extent), float(areas.max())
         mouth, stage = float(areas[-1]), float("nan")
@@ -256,19 +256,17 @@ def _tilt(levels: Places, areas: Places, middles: Places) -> float:
     return float(np.degrees(np.arctan(np.linalg.norm(slope))))
 
 
-def _parabola(levels: Places, areas: Places, extent: float, volume_nm3: float) -> Ellipsoid | None:
+def _parabola(levels: Places, areas: Places, volume_nm3: float) -> Ellipsoid | None:
     """Returns the ellipsoid that fits the sections, cut by the plane that leaves the volume; None where none fits.
 
     Args:
       levels: heights of sections, nm.
       areas: of the sections, nm^2: about steepness * (level - bottom) * (top - level).
-      extent: thickness of a section, over which it is a mean, nm.
       volume_nm3: of the pit, all that lies between the bottom and the plane.
     """
     if len(levels) < _SECTIONS:
         return None
     second, first, zeroth = np.polyfit(levels, areas, 2)
-    zeroth -= second * extent**2 / 12
     inner = first**2 - 4 * second * zeroth
     if second >= 0 or inner <= 0:
         return None

@@ -12,7 +12,6 @@ Source for the study: Gallusser et al., Journal of Cell Biology 222(2) (2023), n
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from asem_jax.measurement.morphometry import box_of, of_length, places_nm
@@ -51,7 +50,7 @@ def measure_pores(
     Columns: id; z_nm, y_nm, x_nm; diameter_nm, long_nm, short_nm, height_nm (see `Section`); normal_z, normal_y,
     normal_x; touches_border; neighbour_id; neighbour_nm (from centre to centre, straight), neighbour_arc_nm (the same
     along a circle that turns by the angle between both normals); neighbour_is_sure (no pore beyond the volume's border
-    can be nearer).
+    can be nearer, and the border cuts neither of both).
 
     Args:
       objects: pores, one number each.
@@ -84,7 +83,7 @@ def measure_pores(
     columns |= {f"normal_{axis}": np.array(normals)[:, n] for n, axis in enumerate("zyx")}
     columns["touches_border"] = pores["touches_border"]
     centres = np.stack([pores[f"{axis}_nm"] for axis in "zyx"], 1)
-    return columns | _neighbours(pores["id"], centres, np.array(normals), objects)
+    return columns | _neighbours(pores, centres, np.array(normals), objects)
 
 
 def normal_at(sheet_nm: Places, centre_nm: Places, reach_nm: float) -> Places | None:
@@ -130,8 +129,9 @@ def _shortest_axis(inside_nm: Places, voxel_size_nm: Float3) -> Places:
     return np.asarray(np.linalg.eigh(spread)[1][:, 0])
 
 
-def _neighbours(ids: npt.NDArray[np.integer], centres: Places, normals: Places, objects: Volume) -> Columns:
+def _neighbours(pores: Table, centres: Places, normals: Places, objects: Volume) -> Columns:
     """Returns the columns about the nearest other pore; NaN and 0 where there is none."""
+    ids, is_cut = pores["id"], pores["touches_border"]
     if len(ids) < 2:
         none = np.full(len(ids), np.nan)
         return {
@@ -153,5 +153,6 @@ def _neighbours(ids: npt.NDArray[np.integer], centres: Places, normals: Places, 
         "neighbour_id": ids[nearest],
         "neighbour_nm": straight,
         "neighbour_arc_nm": arc,
-        "neighbour_is_sure": straight <= to_border,
+        # The centre of a pore that the border cuts is not known.
+        "neighbour_is_sure": (straight <= to_border) & ~is_cut & ~is_cut[nearest],
     }

@@ -11,18 +11,22 @@ network sees raw reflected, where one pass over just the volume would show it ze
 
 Boxes are voxels of raw. A network with a final upsampling predicts smaller voxels, `scale` per voxel of raw: results
 are on that grid, whose voxels fill those of raw.
+
+Several networks can share a sweep: then a block is read once, as the smallest box that holds the tiles of all of them.
+For comparison with what the original program published there is its own tiling, with seams (`plan_snapped`).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, prod
+from itertools import product
+from math import ceil, lcm, prod
 
 from asem_jax.models.architecture import Architecture
 from asem_jax.models.shapes import context, output_shape, output_start, stride, valid_input_shape
 from asem_jax.volumes.geometry import Box, Float3, Int3, float3, int3, nm_from_voxels, tiles
 
 CHUNK = 64  # voxels per axis of a stored chunk of a prediction, or the multiple of the stride that is nearest to it
-BYTES_PER_VOXEL_AND_MAP = 16  # of float32 activations alive at once, an estimate
+BYTES_PER_VOXEL_AND_MAP = 16  # of float32 activations alive at once, an estimate; `memory` asks the compiler
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,9 @@ class Plan:
       context: voxels of raw that the network needs on each side.
       skipped: voxels of the network's output that come before the write box, z y x, on the grid of the result.
       scale: voxels of the result per voxel of raw, z y x.
-      chunk_shape: of the stored result, in its voxels; no chunk is shared by two blocks.
+      chunk_shape: of the stored result, in its voxels; no chunk is shared by two blocks unless `snapped`.
+      rim: voxels of raw at the ends of the box that are left unpredicted.
+      snapped: whether the last block of an axis is moved back instead of cut, as the original program does.
     """
 
     box: Box
@@ -50,11 +56,22 @@ class Plan:
     skipped: Int3
     scale: Int3
     chunk_shape: Int3
+    rim: Int3 = (0, 0, 0)
+    snapped: bool = False
 
     @property
     def write_boxes(self) -> Sequence[Box]:
         """The blocks, in voxels of raw, in the order of the ledger's numbers."""
-        return tiles(self.box, self.write_shape)
+        if not self.snapped:
+            return tiles(self.box, self.write_shape)
+        core = self.box.grow([-r for r in self.rim])
+        axes = [_snapped(*axis) for axis in zip(core.start, core.stop, self.write_shape, strict=True)]
+        return [Box((z[0], y[0], x[0]), (z[1], y[1], x[1])) for z, y, x in product(*axes)]
+
+    @property
+    def kept(self) -> Box:
+        """What of the network's output belongs to a write box of full size."""
+        return Box.of_shape(scaled(Box.of_shape(self.write_shape), self.scale).shape, self.skipped)
 
     def tile_box(self, write_box: Box) -> Box:
         """Returns the voxels of raw that the network needs for a write box; may leave the volume."""
@@ -76,6 +93,50 @@ class Plan:
         # Centres of the first of r voxels in a row that fill one of raw, counted in voxels of raw.
         first = [a - 0.5 + 0.5 / r for a, r in zip(self.box.start, self.scale, strict=True)]
         return size, nm_from_voxels(first, voxel_size_nm, offset_nm)
+
+
+@dataclass(frozen=True)
+class SharedPlan:
+    """Sweeps of several networks over one box, block by block together; or of one network alone.
+
+    Attributes:
+      plans: one per network, with one box and one write shape.
+    """
+
+    plans: tuple[Plan, ...]
+
+    @property
+    def box(self) -> Box:
+        """What is predicted, in voxels of raw."""
+        return self.plans[0].box
+
+    @property
+    def write_shape(self) -> Int3:
+        """Voxels of raw whose prediction is written per block, z y x; less at the end of the box."""
+        return self.plans[0].write_shape
+
+    @property
+    def write_boxes(self) -> Sequence[Box]:
+        """The blocks, in voxels of raw, in the order of the ledger's numbers."""
+        return self.plans[0].write_boxes
+
+    @property
+    def read_shape(self) -> Int3:
+        """Voxels of raw that are read per block, z y x."""
+        return self.read_box(Box.of_shape(self.write_shape)).shape
+
+    def read_box(self, write_box: Box) -> Box:
+        """Returns the voxels of raw that the networks need for a write box; may leave the volume."""
+        parts = [plan.tile_box(write_box) for plan in self.plans]
+        start = int3([min(axis) for axis in zip(*(part.start for part in parts), strict=True)], "start")
+        return Box(start, int3([max(axis) for axis in zip(*(part.stop for part in parts), strict=True)], "stop"))
+
+    @property
+    def cuts(self) -> tuple[Box, ...]:
+        """Where the tile of each network lies in what is read."""
+        block = Box.of_shape(self.write_shape)
+        back = [-a for a in self.read_box(block).start]
+        return tuple(plan.tile_box(block).shift(back) for plan in self.plans)
 
 
 def scaled(box: Box, scale: Int3) -> Box:
@@ -114,7 +175,7 @@ def plan_sweep(box: Box, architecture: Architecture, write_shape: Sequence[int])
     needed = [side + d + 2 * c for side, d, c in zip(sides, lead, margin, strict=True)]
     tile_shape = valid_input_shape(needed, architecture)
     skipped = [(d + c) * r - a for d, c, r, a in zip(lead, margin, scale, start, strict=True)]
-    units = zip(sides, _units(architecture), scale, strict=True)
+    chunks = zip(sides, _units(step, scale), scale, strict=True)
     return Plan(
         box,
         write_shape=sides,
@@ -124,19 +185,77 @@ def plan_sweep(box: Box, architecture: Architecture, write_shape: Sequence[int])
         context=margin,
         skipped=int3(skipped, "skipped"),
         scale=scale,
-        chunk_shape=int3([(side if side % unit else unit) * r for side, unit, r in units], "chunk_shape"),
+        chunk_shape=int3([_chunk(side, unit) * r for side, unit, r in chunks], "chunk_shape"),
     )
 
 
-def choose_write_shape(box: Box, architecture: Architecture, max_bytes: float) -> Int3:
+def plan_shared(box: Box, architectures: Sequence[Architecture], write_shape: Sequence[int]) -> SharedPlan:
+    """Returns the plans of several networks over one box; arguments and errors as for `plan_sweep`."""
+    return SharedPlan(tuple(plan_sweep(box, architecture, write_shape) for architecture in architectures))
+
+
+def plan_snapped(box: Box, architecture: Architecture, write_shape: Sequence[int]) -> Plan:
+    """Returns the plan by which the original program predicts, for comparison with what it published.
+
+    Blocks follow each other at a distance that is no multiple of the network's stride, and the last of an axis is moved
+    back so that it ends with the box: where two of them meet is a seam. As many voxels as the context at the ends of
+    the box are not predicted, so nothing is read from beyond it.
+
+    Args:
+      box: what to predict, in voxels of raw.
+      architecture: of the network; its convolutions take no padding, and its voxels are those of raw.
+      write_shape: voxels z y x that the network returns for a tile; (110, 110, 110) for a tile of 204 in the original.
+
+    Raises:
+      ValueError: the network never returns `write_shape`, or the box less its rim is smaller.
+
+    Source: gunpowder's Scan node, as incasem's PredictionBaseline uses it.
+    """
+    sides, margin = int3(write_shape, "write_shape"), context(architecture)
+    tile_shape = valid_input_shape([side + 2 * c for side, c in zip(sides, margin, strict=True)], architecture)
+    returned = output_shape(tile_shape, architecture)
+    if returned != sides or output_start(architecture) != margin:
+        raise ValueError(
+            f"write_shape={sides} is not what this network returns for a tile (nearest {returned}), as the original's "
+            "tiling needs; give another, or use tiling='seamless'."
+        )
+    if any(n - 2 * c < side for n, c, side in zip(box.shape, margin, sides, strict=True)):
+        least = tuple(side + 2 * c for side, c in zip(sides, margin, strict=True))
+        raise ValueError(
+            f"a box of {box.shape} voxels holds no tile of the original's tiling, {least}; give a larger box, or use "
+            "tiling='seamless'."
+        )
+    nothing = (0, 0, 0)
+    return Plan(
+        box,
+        write_shape=sides,
+        tile_shape=tile_shape,
+        output_shape=returned,
+        lead=nothing,
+        context=margin,
+        skipped=nothing,
+        scale=(1, 1, 1),
+        chunk_shape=(CHUNK, CHUNK, CHUNK),
+        rim=margin,
+        snapped=True,
+    )
+
+
+def _snapped(start: int, stop: int, side: int) -> list[tuple[int, int]]:
+    """Returns what each block of an axis writes: up to the next, which overwrites what it shares with this one."""
+    starts = [*range(start, stop - side, side), stop - side]
+    return list(zip(starts, [*starts[1:], stop], strict=True))
+
+
+def choose_write_shape(box: Box, architectures: Sequence[Architecture], max_bytes: float) -> Int3:
     """Returns the block shape that wastes least on context within the memory at hand.
 
     Starts with the whole box as one block and halves, thirds ... the longest side of the tile until it fits.
 
     Args:
       box: what to predict, in voxels of raw.
-      architecture: of the network.
-      max_bytes: memory for activations.
+      architectures: of the networks that share the sweep.
+      max_bytes: memory for activations, compared with `activation_bytes`.
 
     Raises:
       ValueError: not even the smallest tile fits.
@@ -144,25 +263,33 @@ def choose_write_shape(box: Box, architecture: Architecture, max_bytes: float) -
     Example:
       >>> from asem_jax.models.architecture import asem
       >>> network = asem(num_maps=8, pool_factors=((2, 2, 2), (2, 2, 2)))
-      >>> choose_write_shape(Box.of_shape((100, 100, 700)), network, max_bytes=2e9)
+      >>> choose_write_shape(Box.of_shape((100, 100, 700)), [network], max_bytes=2e9)
       (100, 100, 700)
     """
-    blocks, units = [1, 1, 1], _units(architecture)
+    blocks = [1, 1, 1]
+    steps = int3([lcm(*axis) for axis in zip(*map(stride, architectures), strict=True)], "stride")
+    finest = zip(*(architecture.final_factor for architecture in architectures), strict=True)
+    units = _units(steps, int3([max(axis) for axis in finest], "scale"))
     while True:
-        sides = _sides(box, architecture, blocks)
-        plan = plan_sweep(box, architecture, sides)
-        num_bytes = _activation_bytes(plan, architecture)
+        sides = _sides(box, steps, units, blocks)
+        plan = plan_shared(box, architectures, sides)
+        num_bytes = activation_bytes(plan, architectures)
         if num_bytes <= max_bytes:
             return sides
-        tile = plan.tile_shape
+        tile = plan.read_shape
         axis = max((a for a in range(3)), key=lambda a: (sides[a] > units[a], tile[a]))
         if sides[axis] <= units[axis]:
             raise ValueError(
                 f"max_bytes={max_bytes:.3g} holds no tile of this network: the smallest, {tile}, needs "
                 f"{num_bytes:.3g}; give more memory, or blocks smaller than {units} voxels by write_shape."
             )
-        while _sides(box, architecture, blocks)[axis] == sides[axis]:
+        while _sides(box, steps, units, blocks)[axis] == sides[axis]:
             blocks[axis] += 1
+
+
+def activation_bytes(plan: SharedPlan, architectures: Sequence[Architecture]) -> float:
+    """Estimates the memory of one block, in which the networks follow each other, without compiling anything."""
+    return max(_activation_bytes(*pair) for pair in zip(plan.plans, architectures, strict=True))
 
 
 def _activation_bytes(plan: Plan, architecture: Architecture) -> float:
@@ -177,17 +304,25 @@ def _activation_bytes(plan: Plan, architecture: Architecture) -> float:
     return BYTES_PER_VOXEL_AND_MAP * values
 
 
-def _sides(box: Box, architecture: Architecture, blocks: Sequence[int]) -> Int3:
+def _sides(box: Box, steps: Int3, units: Int3, blocks: Sequence[int]) -> Int3:
     """Write shape for a number of blocks per axis: whole chunks and strides where an axis has several."""
     sides = []
-    axes = zip(box.shape, stride(architecture), _units(architecture), blocks, strict=True)
-    for extent, step, chunk, number in axes:
+    for extent, step, chunk, number in zip(box.shape, steps, units, blocks, strict=True):
         unit = step if number == 1 else chunk
         sides.append(ceil(ceil(extent / number) / unit) * unit)
     return int3(sides, "write_shape")
 
 
-def _units(architecture: Architecture) -> Int3:
+def _units(steps: Int3, scale: Int3) -> Int3:
     """Voxels of raw, z y x, whose prediction fills a chunk: so many strides that it has about `CHUNK` voxels."""
-    steps = zip(stride(architecture), architecture.final_factor, strict=True)
-    return int3([max(1, round(CHUNK / (step * scale))) * step for step, scale in steps], "chunk")
+    axes = zip(steps, scale, strict=True)
+    return int3([max(1, round(CHUNK / (step * factor))) * step for step, factor in axes], "chunk")
+
+
+def _chunk(side: int, unit: int) -> int:
+    """Returns voxels of raw per chunk of an axis: `unit`, or what divides the block, so that blocks share none."""
+    if side % unit == 0:
+        return unit
+    return (
+        side if side <= 2 * unit else min((n for n in range(1, side + 1) if side % n == 0), key=lambda n: abs(n - unit))
+    )

@@ -20,7 +20,8 @@ from asem_jax.measurement.scoring import Scores
 from asem_jax.models.channels import Channel, num_softmax, output_names
 from asem_jax.models.model import Model
 from asem_jax.prediction.ensemble import Ensemble
-from asem_jax.prediction.predictor import all_outputs, make_plan, predict_blocks
+from asem_jax.prediction.predictor import make_plan, predict_blocks
+from asem_jax.prediction.program import all_outputs
 from asem_jax.segmentation.labels import exclusion_zone, grey_level
 from asem_jax.training.regions import TrainingRegion
 from asem_jax.training.targets import Targets, label_padding, make_targets

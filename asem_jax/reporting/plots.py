@@ -58,6 +58,7 @@ def _histogram(axes: Axes, values: npt.NDArray[Any], across: str, *, with_curve:
     if not known.size:
         axes.text(0.5, 0.5, "none", ha="center", transform=axes.transAxes)
         return
+    axes.set_axisbelow(True)
     edges = np.histogram_bin_edges(known, "auto" if known.size < 5000 else 50)
     axes.hist(known, edges.tolist(), color=COLOURS[0], alpha=0.75, edgecolor="white")
     mean, spread = known.mean(), known.std(ddof=1) if known.size > 1 else 0.0
@@ -77,6 +78,7 @@ def _scatter(axes: Axes, table: Table, columns: Sequence[str], labels: Sequence[
         across, up = (table[name][mine] for name in columns)
         colour, marker = COLOURS[number % len(COLOURS)], _MARKERS[number % len(_MARKERS)]
         axes.scatter(across, up, s=18, alpha=0.8, color=colour, marker=marker, label=f"{kind} ({int(mine.sum())})")
+    axes.set_axisbelow(True)
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
 

@@ -6,13 +6,20 @@ Settings = dict[str, Any]
 
 PREDICT: Settings = {
     "model": "run folder of a training, FOLDER:ORGANELLE for the checkpoint that is best for one of several, "
-    "FOLDER/checkpoints/<step>, or the file of a published ASEM model; several = the mean of their probabilities",
+    "FOLDER/checkpoints/<step>, or the file of a published ASEM model; several = the mean of their probabilities; "
+    "a section of such, by name = predictions that share the reading of raw, each in a folder of its name",
     "symmetries": "none; mirrors = the mean over 8 orientations of each block; all = with axes exchanged too, 48 "
     "(16 where z differs): so many times the work",
+    "thresholds": {"*": "probability from which a voxel of this organelle is foreground in its segmentation"},
+    "tiling": "seamless; incasem = that of the original program, with its seams, for comparison with its predictions",
+    "dry_run": "True = say what it costs, time a few blocks, predict no more",
+    "seams": "(start, stop) of a region of each volume, voxels of raw z y x, to predict whole and in blocks first; the "
+    "largest difference goes to seams.json; None = not done",
     "volumes": {
         "*": {
             "raw": "address of grey values, uint8, of the model's voxel size",
             "target": "image group to write probability and segmentation to",
+            "mask": "address of a volume of any voxel size, nonzero = predict, elsewhere 0; None = everything",
             "start": "first voxel to predict, voxels of raw, z y x; None = that of raw",
             "stop": "one past the last voxel, z y x; None = the end of raw",
         }

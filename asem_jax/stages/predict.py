@@ -1,16 +1,36 @@
-"""Stage predict: a model over whole volumes; goes on at the first block that was not written."""
+"""Stage predict: models over whole volumes; goes on at the first block that was not written.
 
+    python -m asem_jax.main --config configs/quickstart.py --workdir runs/quickstart --config.predict.dry_run=True
+
+It says first what it will cost. A dry run ends there, after timing a few blocks.
+"""
+
+import json
 import logging
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from asem_jax.models.checkpoint import load_model
 from asem_jax.prediction.appearance import warn_of_appearance
 from asem_jax.prediction.ensemble import Ensemble
-from asem_jax.prediction.predictor import check_raw, sweep_volume
-from asem_jax.volumes.geometry import Box, int3
+from asem_jax.prediction.forecast import check_disk, forecast
+from asem_jax.prediction.job import Job, make_job
+from asem_jax.prediction.predictor import num_finished, sweep_volume
+from asem_jax.prediction.results import Prediction
+from asem_jax.prediction.seams import Seams, measure_seams
+from asem_jax.reporting.scenery import COLORS, Layer, link, state
+from asem_jax.volumes.geometry import Box, int3, nm_from_voxels
+from asem_jax.volumes.remote import is_remote
+from asem_jax.volumes.serving import container, name_folders, url_of
 from asem_jax.volumes.volume import Volume, open_volume
+
+CLIENT = "https://neuroglancer-demo.appspot.com"
+SERVER = "http://127.0.0.1:8000"
+"""Where the link at the end expects the volumes."""
 
 logger = logging.getLogger(__name__)
 
@@ -20,24 +40,113 @@ def run(config: ConfigDict, workdir: Path) -> None:
 
     Args:
       config: the section described in `settings.SETTINGS["predict"]`.
-      workdir: not written to.
+      workdir: receives forecast.json, if asked for seams.json, and a link to look at each volume.
 
     Raises:
-      ValueError: a volume does not fit the model, or was begun with other settings.
+      ValueError: a volume does not fit the model, was begun with other settings, or the disk may be too small.
     """
-    addresses = (config.model,) if isinstance(config.model, str) else tuple(config.model)
-    model = Ensemble(tuple(load_model(address) for address in addresses), config.symmetries)
-    names = ", ".join(model.card.organelles)
-    logger.info("model %s: %s at %s nm", " and ".join(addresses), names, model.card.voxel_size_nm)
+    models = _models(config)
     volumes = {name: open_volume(section.raw) for name, section in config.volumes.items()}
     boxes = {name: _box(raw, config.volumes[name], f"volumes.{name}") for name, raw in volumes.items()}
-    for name, raw in volumes.items():
-        check_raw(model, raw, boxes[name])
-        warn_of_appearance(model, raw, boxes[name])
-    for name, raw in volumes.items():
-        results = sweep_volume(model, raw, config.volumes[name].target, boxes[name], config.write_shape)
+    jobs = {name: _job(config, name, models, raw, boxes[name]) for name, raw in volumes.items()}
+    for job in jobs.values():
+        for model in job.ensembles:
+            warn_of_appearance(model, job.raw, job.plan.box)
+    costs = {}
+    for name, job in jobs.items():
+        cost = forecast(job, num_finished(job), timed=config.dry_run)
+        for line in cost.describe(job):
+            logger.info("%s: %s", name, line)
+        check_disk(job, cost)
+        costs[name] = asdict(cost)
+    _write_json(workdir / "forecast.json", costs)
+    if config.seams is not None:
+        _write_json(workdir / "seams.json", {name: asdict(_seams(config, name, job)) for name, job in jobs.items()})
+    if config.dry_run:
+        return
+    notes = {"config": json.loads(json.dumps(config.to_dict()))}
+    for name, job in jobs.items():
+        results = sweep_volume(job, notes)
         for organelle, prediction in results.items():
             logger.info("%s: %s is in %s", name, organelle, prediction.probability.address)
+        (workdir / f"neuroglancer_{name}.txt").write_text(viewer_link(job, results) + "\n")
+        logger.info("%s: to look at it, see %s", name, workdir / f"neuroglancer_{name}.txt")
+
+
+def viewer_link(job: Job, results: Mapping[str, Prediction]) -> str:
+    """Returns a link to neuroglancer with raw and all results, for a server of this machine at `SERVER`.
+
+    It answers with the folders that `volumes.serving.FolderServer` is given: the containers, in this order.
+    """
+    parts = {"raw": (job.raw.address, "raw", True)}
+    for name, prediction in results.items():
+        parts[name] = (prediction.probability.address, "probability", True)
+        parts[f"{name} segmentation"] = (prediction.segmentation.address, "labels", False)
+    local = {name: part for name, part in parts.items() if not is_remote(part[0])}
+    named = name_folders([container(address) for address, *_ in local.values()])
+
+    def url(address: str) -> str:
+        if is_remote(address):
+            return address
+        path = Path(address).resolve()
+        return next(url_of(path, key, folder, SERVER) for key, folder in named.items() if path.is_relative_to(folder))
+
+    layers = [
+        Layer(name, url(address), kind, COLORS[number % len(COLORS)], is_visible)
+        for number, (name, (address, kind, is_visible)) in enumerate(parts.items())
+    ]
+    box, size = job.plan.box, job.raw.voxel_size_nm
+    middle = [(a + b - 1) / 2 for a, b in zip(box.start, box.stop, strict=True)]
+    width = max(side * step for side, step in zip(box.shape[1:], size[1:], strict=True))
+    position = nm_from_voxels(middle, size, job.raw.offset_nm)
+    return link(state(layers, position_nm=position, voxel_size_nm=size, width_nm=width), CLIENT)
+
+
+def _models(config: ConfigDict) -> dict[str, Ensemble]:
+    """Returns the models by name; one that has none is called ""."""
+    given = config.model.to_dict() if isinstance(config.model, ConfigDict) else {"": config.model}
+    models = {}
+    for name, addresses in given.items():
+        addresses = (addresses,) if isinstance(addresses, str) else tuple(addresses)
+        models[name] = model = Ensemble(tuple(load_model(address) for address in addresses), config.symmetries)
+        organelles = ", ".join(model.card.organelles)
+        logger.info("model %s: %s at %s nm", " and ".join(addresses), organelles, model.card.voxel_size_nm)
+    return models
+
+
+def _job(config: ConfigDict, name: str, models: Mapping[str, Ensemble], raw: Volume, box: Box) -> Job:
+    section = config.volumes[name]
+    return make_job(
+        models,
+        raw,
+        section.target,
+        box=box,
+        write_shape=config.write_shape,
+        mask=None if section.mask is None else open_volume(section.mask, missing_as_zero=True),
+        thresholds=config.thresholds.to_dict(),
+        tiling=config.tiling,
+    )
+
+
+def _seams(config: ConfigDict, name: str, job: Job) -> Seams:
+    start, stop = config.seams
+    found = measure_seams(job, Box(int3(start, "seams start"), int3(stop, "seams stop")))
+    logger.log(
+        logging.INFO if found.has_none else logging.WARNING,
+        "%s: %d blocks of %s voxels differ from the region at once by at most %.3g (bound %.3g), by order by %.3g",
+        name,
+        found.num_blocks,
+        found.write_shape,
+        found.whole_to_blocks,
+        found.bound,
+        found.order,
+    )
+    return found
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1))
 
 
 def _box(raw: Volume, section: ConfigDict, label: str) -> Box:

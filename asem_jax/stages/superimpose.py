@@ -24,8 +24,8 @@ from asem_jax import devices
 from asem_jax.segmentation.superimpose import Claim, Rule, check, superimpose
 from asem_jax.volumes.alignment import grid_shift
 from asem_jax.volumes.block_job import BlockJob
-from asem_jax.volumes.blockwise import Ledger
 from asem_jax.volumes.geometry import int3
+from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.pyramid import write_pyramid
 from asem_jax.volumes.volume import Volume, create_volume, open_volume
 

@@ -22,7 +22,7 @@ from asem_jax.reporting.scenery import COLORS, KINDS, Layer, link, state
 from asem_jax.volumes import ngff
 from asem_jax.volumes.geometry import float3, nm_from_voxels
 from asem_jax.volumes.remote import is_remote, locate
-from asem_jax.volumes.serving import FolderServer
+from asem_jax.volumes.serving import FolderServer, container
 from asem_jax.volumes.volume import Volume, open_volume
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     if not devices.is_speaker():
         return
     volumes = _volumes(config)
-    local = [_container(volume) for volume in volumes.values() if not is_remote(volume.address)]
+    local = [container(volume.address) for volume in volumes.values() if not is_remote(volume.address)]
     with FolderServer(local, host=config.host, port=config.port) as server:
         shown = scene(config, volumes, server)
         with _page(shown, config) as address:
@@ -106,12 +106,6 @@ def _volumes(config: ConfigDict) -> dict[str, Volume]:
                 "255 = 1; give kind='raw'."
             )
     return volumes
-
-
-def _container(volume: Volume) -> Path:
-    """Returns the outermost .zarr folder that a volume is in."""
-    folder = Path(volume.address)
-    return next(path for path in [*list(folder.parents)[::-1], folder] if path.name.endswith(".zarr"))
 
 
 @contextmanager

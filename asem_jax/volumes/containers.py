@@ -81,7 +81,7 @@ def _ngff_image(folder: Folder, address: str, reading: Reading) -> Found:
         folder / level.path,
         image.zarr_format,
         address,
-        missing_as_zero=reading.missing_as_zero,
+        missing_as_zero=reading.missing_as_zero or bool(image.attributes.get(ngff.ABSENT_IS_ZERO, False)),
         axes=image.axes,
         channel=reading.channel,
     )

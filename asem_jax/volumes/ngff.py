@@ -27,6 +27,9 @@ NGFF_OF_ZARR = {2: "0.4", 3: "0.5"}
 ATTRIBUTES_KEY = "asem_jax"
 """Where our own provenance lies beside the NGFF metadata."""
 
+ABSENT_IS_ZERO = "absent_is_zero"
+"""Attribute, beside our own provenance, of a complete volume some of whose chunks were left out on purpose."""
+
 NM_PER_UNIT = {
     "angstrom": 0.1,
     "nanometer": 1.0,

@@ -101,6 +101,26 @@ def halving(shape: Int3, voxel_size_nm: Float3) -> Int3:
     return int3([2 if half else 1 for half in halved], "factors")
 
 
+def level_shapes(shape: Int3, voxel_size_nm: Float3, chunk_shape: Int3) -> list[Int3]:
+    """Returns the shapes of all levels that `write_pyramid` gives a volume, the finest first.
+
+    Args:
+      shape: voxels of the finest level, z y x.
+      voxel_size_nm: of the finest level, z y x.
+      chunk_shape: of all levels.
+
+    Example:
+      >>> level_shapes((40, 200, 201), (16.0, 4.0, 4.0), (64, 64, 64))
+      [(40, 200, 201), (40, 100, 101), (40, 50, 51)]
+    """
+    shapes, size = [shape], voxel_size_nm
+    while any(n > c for n, c in zip(shapes[-1], chunk_shape, strict=True)):
+        step = halving(shapes[-1], size)
+        shapes.append(int3([-(-n // f) for n, f in zip(shapes[-1], step, strict=True)], "shape"))
+        size = float3([s * f for s, f in zip(size, step, strict=True)], "voxel_size_nm")
+    return shapes
+
+
 def coarse_place(voxel_size_nm: Float3, offset_nm: Float3, factors: Int3) -> tuple[Float3, Float3]:
     """Returns voxel size and offset of a level whose voxels are `factors` times as large.
 

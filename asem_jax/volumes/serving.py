@@ -16,6 +16,25 @@ from urllib.parse import quote, unquote, urlsplit
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
+def container(address: str) -> Path:
+    """Returns the outermost .zarr folder that a volume of this disk is in, or the one around the volume."""
+    folder = Path(address)
+    above = [*list(folder.parents)[::-1], folder]
+    return next((path for path in above if path.name.endswith(".zarr")), folder.parent)
+
+
+def name_folders(folders: Sequence[str | Path]) -> dict[str, Path]:
+    """Returns the folders by the names under which they are served."""
+    resolved = dict.fromkeys(Path(folder).resolve() for folder in folders)
+    return {f"{number}-{folder.name}": folder for number, folder in enumerate(resolved)}
+
+
+def url_of(path: Path, name: str, folder: Path, server: str) -> str:
+    """Returns the address of what lies in a folder that a server has under a name."""
+    inner = path.resolve().relative_to(folder).as_posix()
+    return quote(f"{server}/{name}" + ("" if inner == "." else f"/{inner}"), safe=":/")
+
+
 class FolderServer:
     """A server that answers until it is closed; a context manager."""
 
@@ -31,11 +50,10 @@ class FolderServer:
           FileNotFoundError: a folder is not there.
           OSError: the port cannot be had.
         """
-        self._names: dict[str, Path] = {}
-        for folder in dict.fromkeys(Path(folder).resolve() for folder in folders):
-            if not folder.is_dir():
-                raise FileNotFoundError(f"{folder} is no folder that could be served; give one that exists.")
-            self._names[f"{len(self._names)}-{folder.name}"] = folder
+        self._names = name_folders(folders)
+        missing = [folder for folder in self._names.values() if not folder.is_dir()]
+        if missing:
+            raise FileNotFoundError(f"{missing[0]} is no folder that could be served; give one that exists.")
         try:
             self._server = ThreadingHTTPServer((host, port), _handler(self._names))
         except OSError as error:
@@ -62,11 +80,10 @@ class FolderServer:
           ValueError: it is in none.
         """
         path = Path(path).resolve()
+        host = "127.0.0.1" if self._host in ("", "0.0.0.0") else self._host
         for name, folder in self._names.items():
             if path.is_relative_to(folder):
-                inner = path.relative_to(folder).as_posix()
-                host = "127.0.0.1" if self._host in ("", "0.0.0.0") else self._host
-                return quote(f"http://{host}:{self.port}/{name}" + ("" if inner == "." else f"/{inner}"), safe=":/")
+                return url_of(path, name, folder, f"http://{host}:{self.port}")
         raise ValueError(f"{path} is in none of the folders served ({', '.join(map(str, self._names.values()))}).")
 
     def close(self) -> None:

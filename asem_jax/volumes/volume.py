@@ -5,8 +5,9 @@ open store. Laws that hold (and are tested):
 
 * what was written is read back, for both formats, with and without shards, aligned or not;
 * a box that leaves the volume raises before anything is read or written;
-* a chunk that nobody wrote raises on reading (unless `missing_as_zero`), so a gap is never taken for
-  background. A chunk is the unit: one that was written in part counts as written, the rest of it as zero;
+* a chunk that nobody wrote raises on reading (unless `missing_as_zero`, or whoever completed the volume said so),
+  so a gap is never taken for background. A chunk is the unit: one that was written in part counts as written, the
+  rest of it as zero;
 * a pickled volume opens the same array in another process.
 
 Memory is bounded: all volumes share one cache (see `store`), and reads in flight hold what they return.
@@ -15,7 +16,7 @@ Memory is bounded: all volumes share one cache (see `store`), and reads in fligh
 import difflib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +200,7 @@ def create_volume(
       chunk_shape: unit of compression, voxels z y x.
       shard_shape: unit of a file, multiples of `chunk_shape`; zarr 3 only. None: each chunk is a file.
       zarr_format: 2 (NGFF 0.4) or 3 (NGFF 0.5).
-      attributes: provenance to keep beside the NGFF metadata, JSON values.
+      attributes: provenance to keep beside the NGFF metadata, JSON values; a volume that is there may have more.
 
     Raises:
       ValueError: the address or a number is impossible, or another volume is there already.
@@ -232,6 +233,19 @@ def create_volume(
     level = ngff.Level("0", wanted["voxel_size_nm"], wanted["offset_nm"])
     ngff.write_image(folder, ngff.Image(zarr_format, (level,), "", provenance))
     return open_volume(address)
+
+
+def annotate_volume(volume: Volume, attributes: Mapping[str, Any]) -> Volume:
+    """Adds to the provenance of an OME-Zarr image, and returns it opened anew.
+
+    Args:
+      volume: any level of the image.
+      attributes: JSON values; those of the same name are replaced.
+    """
+    folder = Path(volume.address)
+    image = ngff.read_image(folder, volume.address)
+    ngff.write_image(folder, replace(image, attributes={**image.attributes, **json.loads(json.dumps(attributes))}))
+    return open_volume(volume.address, level=volume.level, missing_as_zero=volume.missing_as_zero)
 
 
 def create_level(folder: Path, name: str, shape: Int3, like: Volume) -> ts.TensorStore:
@@ -328,7 +342,7 @@ def _check_same(wanted: dict[str, Any], there: Volume) -> None:
         "chunk_shape": inner,
         "shard_shape": None if inner == there.chunk_shape else there.chunk_shape,
         "zarr_format": zarr_format,
-        "attributes": there.attributes,
+        "attributes": {name: value for name, value in there.attributes.items() if name in wanted.get("attributes", {})},
     }
     different = [
         f"{name} is {found[name]}, asked for {value}" for name, value in wanted.items() if found[name] != value

@@ -105,4 +105,7 @@ def test_a_neighbour_is_sure_if_the_border_is_farther(pole):
     for row in range(len(found["id"])):
         centre = np.array([found[f"{axis}_nm"][row] for axis in "zyx"])
         to_border = np.minimum(centre - low, low + 5 * np.array(pores.shape) - centre).min()
-        assert found["neighbour_is_sure"][row] == (found["neighbour_nm"][row] <= to_border)
+        cut = {n for n, touches in zip(found["id"], found["touches_border"], strict=True) if touches}
+        is_near = found["neighbour_nm"][row] <= to_border
+        is_whole = not {found["id"][row], found["neighbour_id"][row]} & cut
+        assert found["neighbour_is_sure"][row] == (is_near and is_whole)

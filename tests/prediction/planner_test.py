@@ -7,7 +7,13 @@ import pytest
 
 from asem_jax.models.architecture import Architecture, FinalUpsampling, asem, cosem_8to4nm
 from asem_jax.models.shapes import output_start, stride
-from asem_jax.prediction.planner import BYTES_PER_VOXEL_AND_MAP, choose_write_shape, plan_sweep
+from asem_jax.prediction.planner import (
+    BYTES_PER_VOXEL_AND_MAP,
+    choose_write_shape,
+    plan_shared,
+    plan_snapped,
+    plan_sweep,
+)
 from asem_jax.volumes.geometry import Box
 from tests.phantoms import NARROW_NETWORKS
 
@@ -65,7 +71,7 @@ def test_no_chunk_is_shared_by_two_blocks() -> None:
 
 def test_a_finer_result_has_chunks_of_its_own_and_lies_where_raw_does() -> None:
     box = Box((2, 0, 5), (900, 800, 700))
-    plan = plan_sweep(box, FINER, choose_write_shape(box, FINER, 4e10))
+    plan = plan_sweep(box, FINER, choose_write_shape(box, [FINER], 4e10))
     assert len(plan.write_boxes) > 1
     assert plan.chunk_shape == (72, 72, 72)  # whole strides of 18 voxels of raw
     assert all(w * 2 % c == 0 for w, c in zip(plan.write_shape, plan.chunk_shape, strict=True))
@@ -79,15 +85,15 @@ def test_a_finer_result_has_chunks_of_its_own_and_lies_where_raw_does() -> None:
 @pytest.mark.parametrize("max_bytes", [4e8, 1e9, 8e9])  # the tile of one chunk needs 3.2e8
 def test_more_memory_means_larger_blocks_and_less_context(max_bytes: float) -> None:
     box = Box.of_shape((500, 700, 900))
-    shape = choose_write_shape(box, NETWORK, max_bytes=max_bytes)
+    shape = choose_write_shape(box, [NETWORK], max_bytes=max_bytes)
     tile = plan_sweep(box, NETWORK, shape).tile_shape
     assert tile[0] * tile[1] * tile[2] * 16 * BYTES_PER_VOXEL_AND_MAP <= max_bytes
-    wider = choose_write_shape(box, NETWORK, max_bytes=2 * max_bytes)
+    wider = choose_write_shape(box, [NETWORK], max_bytes=2 * max_bytes)
     assert sum(wider) > sum(shape)
 
 
 def test_a_small_volume_is_one_block() -> None:
-    assert choose_write_shape(Box.of_shape((30, 41, 52)), NETWORK, max_bytes=1e9) == (32, 44, 52)
+    assert choose_write_shape(Box.of_shape((30, 41, 52)), [NETWORK], max_bytes=1e9) == (32, 44, 52)
 
 
 def test_maps_that_are_wider_below_or_on_a_finer_grid_count_for_the_memory() -> None:
@@ -95,7 +101,7 @@ def test_maps_that_are_wider_below_or_on_a_finer_grid_count_for_the_memory() -> 
 
     def bytes_needed(network: Architecture) -> float:
         with pytest.raises(ValueError, match="holds no tile") as caught:
-            choose_write_shape(box, network, max_bytes=1.0)
+            choose_write_shape(box, [network], max_bytes=1.0)
         return float(str(caught.value).split("needs ")[1].split(";")[0])
 
     tile = plan_sweep(box, NETWORK, (64, 64, 64)).tile_shape
@@ -109,7 +115,42 @@ def test_maps_that_are_wider_below_or_on_a_finer_grid_count_for_the_memory() -> 
 
 def test_too_little_memory_is_said_before_anything_runs() -> None:
     with pytest.raises(ValueError, match=r"max_bytes=1e\+06 holds no tile .* give more memory"):
-        choose_write_shape(Box.of_shape((300, 300, 300)), NETWORK, max_bytes=1e6)
+        choose_write_shape(Box.of_shape((300, 300, 300)), [NETWORK], max_bytes=1e6)
+
+
+def test_the_original_tiling_moves_the_last_block_back() -> None:
+    plan = plan_snapped(Box.of_shape((220, 204, 334), (17, 0, 240)), asem(num_maps=3), (110, 110, 110))
+    assert plan.tile_shape == (204, 204, 204)
+    starts = [sorted({box.start[axis] for box in plan.write_boxes}) for axis in range(3)]
+    assert starts == [[64, 80], [47], [287, 397, 417]]
+    covered = np.zeros(plan.box.shape, int)
+    for box in plan.write_boxes:
+        covered[plan.result_box(box).slices] += 1
+        tile = plan.tile_box(box)
+        assert plan.box.contains(tile)
+        assert tile == Box.of_shape((204, 204, 204), [a - 47 for a in box.start])
+    inside = covered[47:-47, 47:-47, 47:-47]
+    assert inside.min() == inside.max() == 1
+    assert covered.sum() == inside.size
+    with pytest.raises(ValueError, match=r"write_shape=\(111, 110, 110\) is not what .*nearest \(118, 110, 110\)"):
+        plan_snapped(plan.box, asem(num_maps=3), (111, 110, 110))
+    with pytest.raises(
+        ValueError, match=r"a box of \(203, 204, 204\) voxels holds no tile .*\(204, 204, 204\); give a"
+    ):
+        plan_snapped(Box.of_shape((203, 204, 204)), asem(num_maps=3), (110, 110, 110))
+
+
+def test_networks_that_share_a_sweep_find_their_tiles_in_what_is_read() -> None:
+    box = Box((3, 5, 2), (200, 210, 220))
+    deeper = asem(num_maps=4, pool_factors=((2, 2, 2),) * 3)
+    sides = choose_write_shape(box, [NETWORK, FINER, deeper], 2e10)
+    assert all(side % (8 * 9) == 0 or side >= n for side, n in zip(sides, box.shape, strict=True))
+    plan = plan_shared(box, [NETWORK, FINER, deeper], (72, 72, 72))
+    for block in plan.write_boxes:
+        read = plan.read_box(block)
+        assert read.shape == plan.read_shape
+        for part, cut in zip(plan.plans, plan.cuts, strict=True):
+            assert cut.shift(read.start) == part.tile_box(block)
 
 
 def test_blocks_off_the_stride_are_refused() -> None:

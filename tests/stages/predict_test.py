@@ -1,5 +1,6 @@
 """The stage predicts the volumes that its section names, goes on after a stop, refuses what does not fit."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -35,9 +36,18 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def section(run_folder: Path, tmp_path: Path) -> ConfigDict:
     """The section for one volume, that lies in `tmp_path`."""
     raw = write_volume(tmp_path / "cell.zarr/raw", RAW)
-    volume = {"raw": raw.address, "target": f"{tmp_path}/cell.zarr/mito", "start": None, "stop": None}
+    volume = {"raw": raw.address, "target": f"{tmp_path}/cell.zarr/mito", "mask": None}
     return ConfigDict(
-        {"model": str(run_folder), "symmetries": "none", "volumes": {"cell": volume}, "write_shape": (16, 16, 16)}
+        {
+            "model": str(run_folder),
+            "symmetries": "none",
+            "thresholds": {},
+            "tiling": "seamless",
+            "dry_run": False,
+            "seams": None,
+            "volumes": {"cell": {**volume, "start": None, "stop": None}},
+            "write_shape": (16, 16, 16),
+        }
     )
 
 
@@ -59,6 +69,44 @@ def test_each_volume_and_box_gets_what_the_library_predicts(section: ConfigDict,
     assert np.abs(found.read(found.box) - expected[4:30, 6:30, 8:46]).max() <= 0.51
 
 
+def test_a_dry_run_says_what_it_costs_and_writes_nothing(
+    section: ConfigDict, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    section.dry_run = True
+    section.seams = ((0, 0, 0), (30, 20, 20))
+    with caplog.at_level("INFO"):
+        stage.run(section, tmp_path)
+    assert not Path(section.volumes.cell.target).exists()
+    said = json.loads((tmp_path / "forecast.json").read_text())["cell"]
+    assert said["blocks"] == said["left"] == 18
+    assert said["seconds"] > 0
+    assert "18 of 18 blocks of (16, 16, 16) voxels to predict" in caplog.text
+    proof = json.loads((tmp_path / "seams.json").read_text())["cell"]
+    assert proof["has_none"] and proof["order"] == 0 and proof["num_blocks"] > 1
+
+
+def test_several_models_with_mask_and_threshold_are_what_the_section_says(section: ConfigDict, tmp_path: Path) -> None:
+    halves = np.zeros((3, 4, 5), np.uint8)
+    halves[:, :, :2] = 1
+    place = {"voxel_size_nm": (100.0, 100.0, 100.0), "offset_nm": (45.0, 45.0, 45.0)}
+    section.volumes.cell.mask = write_volume(tmp_path / "cell.zarr/mask", halves, **place).address
+    with section.ignore_type():
+        section.model = ConfigDict({"a": section.model, "b": section.model})
+    section.thresholds = ConfigDict({"b": 0.9})
+    stage.run(section, tmp_path)
+    said = json.loads((tmp_path / "forecast.json").read_text())["cell"]
+    assert said["skipped"] == 6
+    target = section.volumes.cell.target
+    probability = open_volume(f"{target}/b/probability")
+    values = probability.read(probability.box)
+    assert values[..., :20].any() and not values[..., 20:].any()
+    for name, level in (("a", 128), ("b", 230)):
+        found = open_volume(f"{target}/{name}/segmentation").read(probability.box)
+        np.testing.assert_array_equal(found[..., :20], values[..., :20] >= level)
+    attributes = probability.attributes
+    assert attributes["config"]["thresholds"] == {"b": 0.9}
+
+
 def test_a_finished_prediction_is_not_made_again(
     section: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,7 +114,7 @@ def test_a_finished_prediction_is_not_made_again(
     chunks = sorted(Path(section.volumes.cell.target).rglob("0/*/*/*"))
     before = [path.stat().st_mtime_ns for path in chunks]
     assert len(chunks) == 2 * 2 * 3 * 3
-    monkeypatch.setattr(predictor, "_start_writes", None)
+    monkeypatch.setattr(predictor, "start_writes", None)
     stage.run(section, tmp_path)
     assert [path.stat().st_mtime_ns for path in chunks] == before
 
@@ -105,9 +153,7 @@ def test_all_volumes_are_looked_at_before_the_first_is_predicted(
     section.volumes.second = section.volumes.cell.to_dict()
     calls = []
     monkeypatch.setattr(stage, "warn_of_appearance", lambda model, raw, box: calls.append(("look", box)))
-    monkeypatch.setattr(
-        stage, "sweep_volume", lambda model, raw, target, box, shape: calls.append(("sweep", box)) or {}
-    )
+    monkeypatch.setattr(stage, "sweep_volume", lambda job, notes: calls.append(("sweep", job.plan.box)) or {})
     stage.run(section, tmp_path)
     assert calls == [("look", Box.of_shape(SHAPE))] * 2 + [("sweep", Box.of_shape(SHAPE))] * 2
 
@@ -117,7 +163,7 @@ def test_the_library_looks_at_a_volume_too(
 ) -> None:
     calls = []
     monkeypatch.setattr(predictor, "warn_of_appearance", lambda model, raw, box: calls.append(box))
-    monkeypatch.setattr(predictor, "sweep_volume", lambda *arguments: {})
+    monkeypatch.setattr(predictor, "sweep_volume", lambda job: {})
     raw = open_volume(section.volumes.cell.raw)
     assert predictor.predict_volume(load_model(section.model), raw, "nowhere") == {}
     assert calls == [raw.box]
