@@ -6,6 +6,8 @@ Each conversion runs in a process of its own, which has made nothing before; the
 memory (ru_maxrss) minus that of a process that imported the same and converted a tiny volume is what the conversion
 needs: it should be the same for both sizes. Voxels are uint8, smooth with noise, so they compress about as raw does.
 Sizes and ways take turns for several rounds; what is said is the median over them. Files are read from the page cache.
+Each is done with glibc as it is, which gives threads memory of their own (arenas) and gets it back in pieces, and with two
+arenas for all (GLIBC_TUNABLES).
 Writes benchmarks/results/conversion.json; `--quick`, small volumes and one round, checks the script and writes nothing.
 """
 
@@ -40,6 +42,8 @@ QUICK = ((32, 128, 128), (64, 128, 128))
 NUM_THREADS = 2
 CHUNK = (64, 64, 64)
 
+ARENAS = {"two arenas": "glibc.malloc.arena_max=2", "glibc as it is": ""}
+
 SOURCES: dict[str, str] = {
     "TIFF sections -> OME-Zarr": "sections/",
     "HDF5 -> OME-Zarr": "source.h5/raw",
@@ -55,9 +59,15 @@ def main() -> None:
     words = parser.parse_args()
     shapes = QUICK if words.quick else SHAPES
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(shapes, Path(folder), 1 if words.quick else words.rounds)
+        for number, shape in enumerate(shapes):
+            in_child(write_sources, Path(folder) / str(number), shape)
+        in_child(write_sources, Path(folder) / "tiny", (8, 64, 64))
+        found = {}
+        for name, tunables in ARENAS.items():
+            os.environ["GLIBC_TUNABLES"] = tunables
+            found[name] = measure(shapes, Path(folder), 1 if words.quick else words.rounds)
     record = {
-        "ways": found,
+        "malloc": found,
         "chunk": CHUNK,
         "num_threads": NUM_THREADS,
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()},
@@ -70,9 +80,6 @@ def main() -> None:
 
 def measure(shapes: tuple[tuple[int, int, int], ...], folder: Path, rounds: int) -> dict[str, Any]:
     """Returns megabytes, seconds and memory of each way and shape; the medians, and all rounds."""
-    for number, shape in enumerate(shapes):
-        in_child(write_sources, folder / str(number), shape)
-    in_child(write_sources, folder / "tiny", (8, 64, 64))
     found: dict[str, Any] = {way: {"x".join(map(str, shape)): [] for shape in shapes} for way in SOURCES}
     for _ in range(rounds):
         for way, by_shape in found.items():
@@ -102,10 +109,10 @@ def write_sources(folder: Path, shape: tuple[int, int, int]) -> None:
     )
     rng = np.random.default_rng(0)
     y, x = np.indices(shape[1:])
+    noise = rng.normal(0, 6, (min(CHUNK[0], shape[0]), *shape[1:])).astype(np.float32)  # the same in each slab
     for slab in tiles(volume.box, (CHUNK[0], *shape[1:])):
         z = np.arange(slab.start[0], slab.stop[0])[:, None, None]
         smooth = 128 + 60 * np.sin(z / 9) * np.sin(y / 11) * np.sin(x / 13)
-        noise = rng.normal(0, 6, slab.shape).astype(np.float32)
         volume.write(slab, np.clip(smooth + noise, 0, 255).astype(np.uint8))
     write_sections(volume, folder / "sections")
     write_hdf5(volume, folder / "source.h5/raw")

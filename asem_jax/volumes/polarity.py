@@ -4,8 +4,8 @@ Membranes are the thin sheets of a cell. Where grey values bend strongly along o
 others there is a sheet, dark if they bend upwards. What dark and bright sheets weigh is compared. Grey values alone do
 not tell (see `grey_values`). Law (tested): inverting a volume inverts the answer.
 
-Measured: 0.38 of 1 in the EPFL hippocampus (5 nm), 0.33 in the FIB-25 medulla (10 nm), 0.37 in simulated tissue, all
-with dark membranes, and 0.00 in noise.
+Measured: 0.34 of 1 in the EPFL hippocampus (5 nm), 0.48 in the FIB-25 medulla (10 nm), 0.32 in simulated tissue, all
+with dark membranes, and -0.01 in noise.
 """
 
 from collections.abc import Iterable
@@ -51,9 +51,11 @@ def membranes(source: Source) -> str:
     """Returns "dark" or "bright", as the membranes are in a sample of a source; empty where it cannot be told.
 
     Args:
-      source: grey values; at most 27 blocks of 32 x 32 x 32 voxels are read.
+      source: grey values; at most 9 blocks of 32 x 32 x 32 voxels are read.
     """
-    blocks = (np.nan_to_num(source.read(box)) for box in sample_blocks(Box.of_shape(source.shape)))
+    boxes = sample_blocks(Box.of_shape(source.shape))
+    # Of 27 every fourth: they differ on all axes. Of a stack of sections each block costs 32 whole sections.
+    blocks = (np.nan_to_num(source.read(box)) for box in (boxes[::4] if len(boxes) > 9 else boxes))
     balance = sheet_balance(blocks)
     return "" if abs(balance) < SURE else "dark" if balance > 0 else "bright"
 

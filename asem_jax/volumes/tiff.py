@@ -1,7 +1,7 @@
 """TIFF stacks, in and out: a folder of sections, or one file of many pages (plain, BigTIFF, ImageJ, OME).
 
 A page is a section. Pages are read and written a slab at a time, so the memory is that of a slab and not of
-the volume; of pages that are not compressed only the wanted rows are read. Laws that hold (and are tested):
+the volume; of a page only the wanted rows are decoded (unless it is made of tiles). Laws that hold (and are tested):
 
 * a volume written as TIFF and read again is equal, in its voxel size too;
 * pages of another shape, dtype or number of channels are refused by name before anything is read, and so is a file that
@@ -319,13 +319,32 @@ def _read_rows(tiff: tifffile.TiffFile, page: Page, shape: Sequence[int], rows: 
             raise ValueError(f"{page.path} ended within page {page.index}; copy or export it anew.")
         return np.frombuffer(content, stored).reshape(-1, width)
     try:
-        return np.asarray(tiff.pages[page.index].asarray())[rows]
+        return _decode_rows(tiff, tiff.pages[page.index], rows)
     except Exception as error:
         # Decoders raise whatever they like; a package that decodes more is the usual cure.
         raise ValueError(
             f"{page.path}: page {page.index} cannot be decoded ({error}); save it uncompressed or with "
             "Deflate, or pip install imagecodecs for other compressions."
         ) from error
+
+
+def _decode_rows(tiff: tifffile.TiffFile, page: Any, rows: slice) -> npt.NDArray[Any]:
+    """Returns some rows of a compressed section, [y, x], after decoding the strips that they are in."""
+    if page.is_tiled or not page.rowsperstrip:
+        return np.asarray(page.asarray())[rows]
+    first, last = rows.start // page.rowsperstrip, (rows.stop - 1) // page.rowsperstrip
+    found = np.zeros((rows.stop - rows.start, page.shape[1]), page.dtype)
+    tables = {"jpegtables": page.jpegtables} if page.jpegtables else {}
+    for strip in range(first, last + 1):
+        tiff.filehandle.seek(page.dataoffsets[strip])
+        content = tiff.filehandle.read(page.databytecounts[strip])
+        decoded = page.decode(content, strip, **tables)[0]
+        if decoded is None:
+            continue  # a strip that was not stored is 0
+        begin = strip * page.rowsperstrip
+        a, b = max(rows.start, begin), min(rows.stop, begin + decoded.shape[1])
+        found[a - rows.start : b - rows.start] = decoded[0, a - begin : b - begin, :, 0]
+    return found
 
 
 def _voxel_size(tiff: tifffile.TiffFile) -> Float3 | None:
