@@ -45,5 +45,7 @@ def get_config() -> ConfigDict:
             },
             "exports": {},
             "num_threads": 2,
+            "retries": 2,
+            "cluster": None,
         }
     )

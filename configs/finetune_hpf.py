@@ -32,6 +32,9 @@ def get_config() -> ConfigDict:
                 "symmetries": "none",
                 "volumes": {"hpf": {"raw": f"{CELL}/raw", "target": PREDICTION, "start": None, "stop": None}},
                 "write_shape": None,
+                "retries": 2,
+                "shard": None,
+                "cluster": None,
             },
             "postprocess": {
                 "probability": f"{PREDICTION}/probability",
@@ -43,6 +46,8 @@ def get_config() -> ConfigDict:
                 "shard_shape": None,
                 "zarr_format": 2,
                 "num_threads": 2,
+                "retries": 2,
+                "cluster": None,
                 **exclusion_zone,
             },
             "evaluate": {

@@ -34,6 +34,9 @@ def get_config(scored: str = "cf") -> ConfigDict:
                 "symmetries": "none",
                 "volumes": {scored: {"raw": f"{cell}/raw", "target": prediction, "start": None, "stop": None}},
                 "write_shape": None,
+                "retries": 2,
+                "shard": None,
+                "cluster": None,
             },
             "postprocess": {
                 "probability": f"{prediction}/probability",
@@ -45,6 +48,8 @@ def get_config(scored: str = "cf") -> ConfigDict:
                 "shard_shape": None,
                 "zarr_format": 2,
                 "num_threads": 2,
+                "retries": 2,
+                "cluster": None,
                 **exclusion_zone,
             },
             "evaluate": {

@@ -41,6 +41,8 @@ def get_config() -> ConfigDict:
                     "mito": resample("labels/mito", labels=True),
                 },
                 "num_threads": 2,
+                "retries": 2,
+                "cluster": None,
             },
             "train": train(),
             "predict": {
@@ -48,6 +50,9 @@ def get_config() -> ConfigDict:
                 "symmetries": "none",
                 "volumes": {"cell": {"raw": f"{CELL}/10nm/raw", "target": PREDICTION, "start": None, "stop": None}},
                 "write_shape": None,
+                "retries": 2,
+                "shard": None,
+                "cluster": None,
             },
             "postprocess": {
                 "probability": f"{PREDICTION}/probability",
@@ -59,6 +64,8 @@ def get_config() -> ConfigDict:
                 "shard_shape": None,
                 "zarr_format": 2,
                 "num_threads": 2,
+                "retries": 2,
+                "cluster": None,
                 "exclude_inwards": 0,
                 "exclude_outwards": 0,
             },
@@ -113,6 +120,8 @@ def convert() -> dict[str, object]:
         },
         "exports": {},
         "num_threads": 2,
+        "retries": 2,
+        "cluster": None,
     }
 
 

@@ -33,6 +33,9 @@ def get_config() -> ConfigDict:
                 "symmetries": "none",
                 "volumes": {"cell": {"raw": "{cell}/raw", "target": PREDICTION, "start": None, "stop": None}},
                 "write_shape": None,
+                "retries": 2,
+                "shard": None,
+                "cluster": None,
             },
             "postprocess": {
                 "probability": f"{PREDICTION}/probability",
@@ -44,6 +47,8 @@ def get_config() -> ConfigDict:
                 "shard_shape": None,
                 "zarr_format": 2,
                 "num_threads": 2,
+                "retries": 2,
+                "cluster": None,
                 **exclusion_zone,
             },
             "evaluate": {
@@ -69,6 +74,8 @@ def get_config() -> ConfigDict:
                 "volumes": {},
                 "exports": {"mito": {"source": SEGMENTATION, "target": "{workdir}/mito.tif"}},
                 "num_threads": 2,
+                "retries": 2,
+                "cluster": None,
             },
         }
     )

@@ -36,7 +36,9 @@ OWNERS = {
     "tifffile": ("volumes.formats",),
     "h5py": ("volumes.formats",),
     "mrcfile": ("volumes.formats",),
-    "dask": ("volumes.blockwise",),
+    "dask": ("volumes.cluster",),
+    "distributed": ("volumes.cluster",),
+    "dask_jobqueue": ("volumes.cluster",),
     "flax": ("models",),
     "orbax": ("models.checkpoint",),
     "torch": ("models.torch_weights",),
@@ -50,7 +52,7 @@ OWNERS = {
     "absl": (),  # logging.getLogger(__name__) is what main shows
 }
 NO_STAGES = ("recipe",)  # what the config of a stage holds, which stages may import
-OPTIONAL = {"h5py", "mrcfile", "dask", "torch", "neuroglancer", "napari", "flatbuffers"}
+OPTIONAL = {"h5py", "mrcfile", "distributed", "dask_jobqueue", "torch", "neuroglancer", "napari", "flatbuffers"}
 NAMELESS = {"utils", "util", "common", "helpers", "helper", "core", "base", "misc", "tools"}
 
 MODULE_LINES = 400

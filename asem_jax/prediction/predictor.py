@@ -2,8 +2,7 @@
 
 Every tile goes through the same compiled program, one tile per device at a time, so neither the order of the
 blocks nor the number of devices changes a bit of the result on the CPU. What lies outside the volume is reflected
-at its edge: the result covers all of it. Reading runs ahead of the devices, writing behind them, and a block enters
-the ledger only after its voxels have landed.
+at its edge: the result covers all of it. What becomes of a block that cannot be read or written: see `sweep`.
 
 Of a network with several heads the first is used: its outputs are the card's `channels`. Further heads serve the
 training; `Model.heads` returns them. A network with a final upsampling gives a result with smaller voxels than those of
@@ -12,10 +11,11 @@ raw, over the same nanometres.
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,11 @@ from asem_jax.models.unet import UNet
 from asem_jax.prediction.appearance import warn_of_appearance
 from asem_jax.prediction.ensemble import Ensemble, Orientation, as_ensemble, mean_probabilities
 from asem_jax.prediction.planner import Plan, choose_write_shape, plan_sweep, scaled
-from asem_jax.progress import progress
+from asem_jax.prediction.sweep import Read, sweep
 from asem_jax.segmentation.labels import threshold
+from asem_jax.volumes.blockwise import Agenda, complete
 from asem_jax.volumes.geometry import Box
-from asem_jax.volumes.ledger import Ledger
+from asem_jax.volumes.ledger import Ledger, Shard, alone, lock_path, remove_ledger
 from asem_jax.volumes.pyramid import write_pyramid
 from asem_jax.volumes.reflect import read_reflected, reflect_block
 from asem_jax.volumes.store import Pending
@@ -46,7 +47,6 @@ DEFAULT_MEMORY_BYTES = 4e9  # for activations, where the device does not say how
 _VOLUMES = ("probability", "segmentation")
 VOXEL_SIZE_TOLERANCE = 0.01  # relative difference of voxel sizes that a model is not refused for
 
-Read = Callable[[Box], npt.NDArray[np.generic]]
 Finish = Callable[[jax.Array, tuple[Channel, ...]], jax.Array]
 
 
@@ -121,6 +121,7 @@ def predict_volume(
     Raises:
       ValueError: the voxel sizes of model and raw differ, raw is not uint8, the box leaves it, or `address` holds a
         prediction begun with other settings.
+      RuntimeError: blocks failed every time; all others are finished.
     """
     box = raw.box if box is None else box
     check_raw(model, raw, box)
@@ -129,46 +130,62 @@ def predict_volume(
 
 
 def sweep_volume(
-    model: Model | Ensemble, raw: Volume, address: str, box: Box, write_shape: Sequence[int] | None
+    model: Model | Ensemble,
+    raw: Volume,
+    address: str,
+    box: Box,
+    write_shape: Sequence[int] | None,
+    *,
+    retries: int = 2,
+    shard: Shard | None = None,
+    run: Callable[[Plan, Ledger], None] | None = None,
 ) -> dict[str, Prediction]:
-    """Does what `predict_volume` does with a box that `check_raw` has passed, without a look at its grey values."""
-    plan = make_plan(model, box, write_shape)
-    path = Path(address) / "ledger.jsonl"
-    if not all(Path(folder, name).exists() for folder in _folders(model, address) for name in _VOLUMES):
-        path.unlink(missing_ok=True)  # what it speaks of is gone
-    ledger = Ledger(path, _fingerprint(model, raw, plan))
-    results = _create_results(model, raw, address, plan)
-    if not ledger.is_complete:
-        _sweep(model, raw, plan, results, ledger)
-        for prediction in results.values():
-            write_pyramid(prediction.probability, labels=False)
-            write_pyramid(prediction.segmentation, labels=True)
-        ledger.mark_complete()
+    """Does what `predict_volume` does with a box that `check_raw` has passed, without a look at its grey values.
+
+    Args:
+      model: as for `predict_volume`.
+      raw: the same.
+      address: the same.
+      box: the same, but not None.
+      write_shape: the same.
+      retries: how many times a block that fails is tried again.
+      shard: does only the blocks of a shard; the pyramids are written by the shard that finishes last.
+      run: does the blocks that the ledger lacks, instead of the devices of this process.
+
+    Raises: as `predict_volume`.
+    """
+    plan, path = make_plan(model, box, write_shape), Path(address) / "ledger.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with alone(lock_path(path, "begin"), wait=True):  # shards start together
+        if not all(Path(folder, name).exists() for folder in _folders(model, address) for name in _VOLUMES):
+            remove_ledger(path)  # what it speaks of is gone
+        ledger = Ledger(path, _fingerprint(model, raw, plan), shard=shard)
+        results = _create_results(model, raw, address, plan)
+    if ledger.is_complete:
+        return results
+    if run is not None:
+        run(plan, ledger)
+    else:
+        with Agenda(plan.write_boxes, label="predict", ledger=ledger, retries=retries, shard=shard) as agenda:
+            predict_some = partial(predict_blocks, model, plan=plan, finish=organelle_bytes)
+            write = partial(_start_writes, results, plan, model.card.meanings)
+            sweep(agenda, partial(read_reflected, raw), tile_box=plan.tile_box, predict=predict_some, write=write)
+    complete(partial(_write_pyramids, results), ledger=ledger, num_blocks=len(plan.write_boxes), label="pyramids")
     return results
 
 
-def _sweep(model: Model | Ensemble, raw: Volume, plan: Plan, results: Mapping[str, Prediction], ledger: Ledger) -> None:
-    """Predicts and writes the blocks that the ledger lacks; marks each when its voxels have landed."""
-    boxes, finished = plan.write_boxes, ledger.finished
-    remaining = [index for index in range(len(boxes)) if index not in finished]
-    read = partial(read_reflected, raw)
-    landing: deque[tuple[int, list[Pending[None]]]] = deque()
-    with progress(len(boxes), label="predict", unit="blocks", initial=len(boxes) - len(remaining)) as bar:
+def sweep_block(model: Model | Ensemble, raw: Volume, address: str, plan: Plan, box: Box) -> None:
+    """Predicts and writes one block of a sweep that was begun; it has landed on return."""
+    results = _create_results(model, raw, address, plan)
+    for found, values in predict_blocks(model, partial(read_reflected, raw), plan, [box], organelle_bytes):
+        for write in _start_writes(results, plan, model.card.meanings, found, values):
+            write.result()
 
-        def land() -> None:
-            index, writes = landing.popleft()
-            for write in writes:
-                write.result()
-            ledger.mark(index)
-            bar.update(1)
 
-        blocks = predict_blocks(model, read, plan, [boxes[index] for index in remaining], organelle_bytes)
-        for index, (box, values) in zip(remaining, blocks, strict=True):
-            landing.append((index, _start_writes(results, plan.result_box(box), values, model.card.meanings)))
-            if len(landing) > BATCHES_AHEAD:
-                land()
-        while landing:
-            land()
+def _write_pyramids(results: Mapping[str, Prediction]) -> None:
+    for prediction in results.values():
+        write_pyramid(prediction.probability, labels=False)
+        write_pyramid(prediction.segmentation, labels=True)
 
 
 def make_plan(model: Model | Ensemble, box: Box, write_shape: Sequence[int] | None = None) -> Plan:
@@ -180,7 +197,7 @@ def make_plan(model: Model | Ensemble, box: Box, write_shape: Sequence[int] | No
 
 
 def predict_blocks(
-    model: Model | Ensemble, read: Read, plan: Plan, write_boxes: Sequence[Box], finish: Finish
+    model: Model | Ensemble, read: Read, plan: Plan, write_boxes: Iterable[Box], finish: Finish
 ) -> Iterator[tuple[Box, npt.NDArray[np.generic]]]:
     """Yields each write box with what the network says of it, in order.
 
@@ -188,7 +205,7 @@ def predict_blocks(
       model: the network.
       read: gives raw for any box, uint8 z y x, also for what lies outside the volume.
       plan: the sweep that the boxes belong to.
-      write_boxes: which of its blocks to predict.
+      write_boxes: which of its blocks to predict; taken as they are read.
       finish: maps probabilities `[z, y, x, c]` on the device, and what they mean, to what is wanted per voxel,
         `[z, y, x, k]`; `all_outputs` and `organelle_bytes` are such.
 
@@ -230,13 +247,13 @@ def organelle_bytes(probability: jax.Array, channels: tuple[Channel, ...]) -> ja
 
 
 def _read_ahead(
-    read: Read, plan: Plan, write_boxes: Sequence[Box], num_devices: int
+    read: Read, plan: Plan, write_boxes: Iterable[Box], num_devices: int
 ) -> Iterator[tuple[Sequence[Box], npt.NDArray[np.uint8]]]:
     """Yields batches of one tile per device, uint8 `[devices, z, y, x]`; the last one is filled up with zeros."""
     waiting: deque[tuple[Sequence[Box], list[Future[npt.NDArray[np.generic]]]]] = deque()
     with ThreadPoolExecutor(BATCHES_AHEAD * num_devices, thread_name_prefix="tiles") as pool:
-        for first in range(0, len(write_boxes), num_devices):
-            boxes = write_boxes[first : first + num_devices]
+        remaining = iter(write_boxes)
+        while boxes := list(islice(remaining, num_devices)):
             waiting.append((boxes, [pool.submit(read, plan.tile_box(box)) for box in boxes]))
             if len(waiting) > BATCHES_AHEAD:
                 yield _stack(*waiting.popleft(), num_devices)
@@ -340,15 +357,15 @@ def _folders(model: Model | Ensemble, address: str) -> list[str]:
 
 
 def _start_writes(
-    results: Mapping[str, Prediction], box: Box, values: npt.NDArray[Any], channels: Sequence[Channel]
+    results: Mapping[str, Prediction], plan: Plan, channels: Sequence[Channel], box: Box, values: npt.NDArray[Any]
 ) -> list[Pending[None]]:
-    """Starts to write what `organelle_bytes` gave for `box` (voxels of the results)."""
-    writes = []
+    """Starts to write what `organelle_bytes` gave for `box` (voxels of raw)."""
+    writes, place_of_box = [], plan.result_box(box)
     for place, (channel, prediction) in enumerate(zip(channels, results.values(), strict=True)):
         probability = values[..., place]
         found = values[..., -1] == place + 1 if channel.kind == "softmax" else threshold(probability, 0.5)
-        writes.append(prediction.probability.write_async(box, probability))
-        writes.append(prediction.segmentation.write_async(box, found.astype(np.uint8)))
+        writes.append(prediction.probability.write_async(place_of_box, probability))
+        writes.append(prediction.segmentation.write_async(place_of_box, found.astype(np.uint8)))
     return writes
 
 

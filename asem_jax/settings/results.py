@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from asem_jax.settings.volumes import CLUSTER, RETRIES
+
 Settings = dict[str, Any]
 
 SCORED_REGION: Settings = {
@@ -23,6 +25,8 @@ POSTPROCESS: Settings = {
     "shard_shape": "unit of a file, zarr 3 only, multiples of chunk_shape; None = each chunk is a file",
     "zarr_format": "2 (OME-Zarr 0.4) or 3 (OME-Zarr 0.5)",
     "num_threads": "blocks written at a time",
+    "retries": RETRIES,
+    "cluster": CLUSTER,
 }
 
 EVALUATE: Settings = {

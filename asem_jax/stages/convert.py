@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from asem_jax.progress import progress
 from asem_jax.volumes import ngff
 from asem_jax.volumes.blockwise import run_blocks
+from asem_jax.volumes.cluster import open_workers
 from asem_jax.volumes.contrast import grey_range, to_uint8
 from asem_jax.volumes.formats import Stack, is_tiff, open_stack, slabs, write_sections, write_stack
 from asem_jax.volumes.geometry import Box, Float3, float3
@@ -47,13 +48,15 @@ def run(config: ConfigDict, workdir: Path) -> None:
     made_here = {section.target for section in config.volumes.values()}
     for name, section in config.exports.items():
         _check_export(name, section, workdir, made_here)
-    for name, section in config.volumes.items():
-        import_stack(stacks[name], name, section, workdir, config.num_threads)
+    with open_workers(config.cluster and config.cluster.to_dict()) as workers:
+        speed = {"num_threads": config.num_threads, "retries": config.retries, "workers": workers}
+        for name, section in config.volumes.items():
+            import_stack(stacks[name], name, section, workdir, speed)
     for name, section in config.exports.items():
         export_volume(open_volume(section.source), name, section.target, workdir, config.num_threads)
 
 
-def import_stack(stack: Stack, name: str, section: ConfigDict, workdir: Path, num_threads: int) -> None:
+def import_stack(stack: Stack, name: str, section: ConfigDict, workdir: Path, speed: Mapping[str, Any]) -> None:
     """Writes one stack as a volume with its pyramid.
 
     Args:
@@ -61,7 +64,7 @@ def import_stack(stack: Stack, name: str, section: ConfigDict, workdir: Path, nu
       name: of the entry, for its ledger and messages.
       section: the entry.
       workdir: gets the ledger.
-      num_threads: slabs at a time.
+      speed: num_threads (slabs at a time), retries and workers, as for `run_blocks`.
     """
     ledger = _ledger(workdir, name, section.target, json.loads(section.to_json()) | {"shape": stack.shape})
     if ledger.is_complete:
@@ -81,8 +84,8 @@ def import_stack(stack: Stack, name: str, section: ConfigDict, workdir: Path, nu
         attributes=provenance | {"grey_range": low_high},
     )
     write = partial(_write_slab, stack, volume, low_high)
-    run_blocks(write, slabs(volume), label=f"convert {name}", ledger=ledger, num_threads=num_threads)
-    write_pyramid(volume, labels=section.labels, num_threads=num_threads)
+    run_blocks(write, slabs(volume), label=f"convert {name}", ledger=ledger, **speed)
+    write_pyramid(volume, labels=section.labels, num_threads=speed["num_threads"])
     ledger.mark_complete()
     logger.info("%s: %s voxels of %s nm", volume.address, volume.shape, volume.voxel_size_nm)
 

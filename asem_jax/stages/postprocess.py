@@ -11,6 +11,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,15 @@ from asem_jax.measurement import metrics
 from asem_jax.measurement.metrics import ProbabilityHistogram
 from asem_jax.measurement.scoring import Region, open_region, sweep_thresholds
 from asem_jax.segmentation.labels import threshold as apply_threshold
-from asem_jax.volumes.blockwise import run_blocks
+from asem_jax.volumes.blockwise import Workers, run_blocks
+from asem_jax.volumes.cluster import open_workers
 from asem_jax.volumes.geometry import Box, float3, tiles
 from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.pyramid import write_pyramid
 from asem_jax.volumes.resample import resample_volume
 from asem_jax.volumes.volume import Volume, create_volume, open_volume
+
+_SPEED = ("num_threads", "retries", "cluster", "workers")
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +44,21 @@ def run(config: ConfigDict, workdir: Path) -> None:
     probability = open_volume(config.probability)
     regions = [open_region(name, **region) for name, region in config.threshold_regions.items()]
     _check(probability, config.threshold, regions)
-    storage = {name: config[name] for name in ("chunk_shape", "shard_shape", "zarr_format", "num_threads")}
+    with open_workers(config.cluster and config.cluster.to_dict()) as workers:
+        _segment(config, probability, regions, workdir, ledger=ledger, workers=workers)
+
+
+def _segment(
+    config: ConfigDict,
+    probability: Volume,
+    regions: Sequence[Region],
+    workdir: Path,
+    *,
+    ledger: Ledger,
+    workers: Workers | None,
+) -> None:
+    storage = {name: config[name] for name in ("chunk_shape", "shard_shape", "zarr_format", "num_threads", "retries")}
+    storage["workers"] = workers
     if config.voxel_size_nm is not None:
         probability = resample_probability(
             probability,
@@ -79,7 +97,7 @@ def resample_probability(
       address: where the resampled one is written.
       voxel_size_nm: wanted, z y x; whole multiples or fractions of the present one.
       ledger_path: of the blocks written.
-      **storage: chunk_shape, shard_shape, zarr_format and num_threads, as for `segment_volume`.
+      **storage: chunk_shape, shard_shape, zarr_format, num_threads, retries, workers, as for `segment_volume`.
     """
     wanted = float3(voxel_size_nm, "postprocess.voxel_size_nm")
     if np.allclose(wanted, probability.voxel_size_nm, rtol=1e-6):
@@ -151,6 +169,8 @@ def segment_volume(
     zarr_format: int,
     ledger: Ledger,
     num_threads: int,
+    retries: int,
+    workers: Workers | None,
 ) -> Volume:
     """Writes where `probability` is at least `threshold`; continues where it stopped. Returns that volume.
 
@@ -163,6 +183,8 @@ def segment_volume(
       zarr_format: 2 or 3.
       ledger: of this job; the mark after the last block says that the pyramid is written too.
       num_threads: blocks at a time.
+      retries: how many times a block that fails is tried again.
+      workers: do the blocks instead of threads of this process.
     """
     segmentation = create_volume(
         address,
@@ -175,19 +197,26 @@ def segment_volume(
         zarr_format=zarr_format,
         attributes={"made_from": probability.address, "threshold": threshold},
     )
-
-    def segment(block: Box) -> None:
-        segmentation.write(block, apply_threshold(probability.read(block), threshold).astype(np.uint8))
-
-    blocks = tiles(segmentation.box, segmentation.chunk_shape)
-    run_blocks(segment, blocks, label=f"segment {address}", ledger=ledger, num_threads=num_threads)
+    run_blocks(
+        partial(_segment_block, probability, segmentation, threshold),
+        tiles(segmentation.box, segmentation.chunk_shape),
+        label=f"segment {address}",
+        ledger=ledger,
+        num_threads=num_threads,
+        retries=retries,
+        workers=workers,
+    )
     _finish(segmentation, ledger, labels=True)
     return segmentation
 
 
+def _segment_block(probability: Volume, segmentation: Volume, threshold: float, block: Box) -> None:
+    segmentation.write(block, apply_threshold(probability.read(block), threshold).astype(np.uint8))
+
+
 def _finish(volume: Volume, ledger: Ledger, *, labels: bool) -> None:
     """Writes the pyramid of a volume whose blocks are written; the mark after the last one says so."""
-    num_blocks = sum(1 for _ in tiles(volume.box, volume.chunk_shape))
+    num_blocks = len(tiles(volume.box, volume.chunk_shape))
     if num_blocks in ledger.finished:
         logger.info("%s is finished already", volume.address)
         return
@@ -197,7 +226,7 @@ def _finish(volume: Volume, ledger: Ledger, *, labels: bool) -> None:
 
 def _without_speed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings that decide what is written; a job may go on with another number of threads."""
-    return {name: value for name, value in settings.items() if name != "num_threads"}
+    return {name: value for name, value in settings.items() if name not in _SPEED}
 
 
 def _check(probability: Volume, threshold: float | None, regions: Sequence[Region]) -> None:

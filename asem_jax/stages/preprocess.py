@@ -9,10 +9,13 @@ missing blocks.
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
+from asem_jax.volumes.cluster import open_workers
 from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.pyramid import write_pyramid
 from asem_jax.volumes.resample import ratios, resample_volume
@@ -42,11 +45,13 @@ def run(config: ConfigDict, workdir: Path) -> None:
                 f"preprocess.volumes.{name}.target={target!r} is {taken[target]} too; give another address."
             )
         taken[target] = f"the target of {name}"
-    for name, section in config.volumes.items():
-        _resample(sources[name], name, section, workdir, config.num_threads)
+    with open_workers(config.cluster and config.cluster.to_dict()) as workers:
+        speed = {"num_threads": config.num_threads, "retries": config.retries, "workers": workers}
+        for name, section in config.volumes.items():
+            _resample(sources[name], name, section, workdir, speed)
 
 
-def _resample(source: Volume, name: str, section: ConfigDict, workdir: Path, num_threads: int) -> None:
+def _resample(source: Volume, name: str, section: ConfigDict, workdir: Path, speed: Mapping[str, Any]) -> None:
     """Writes one volume and its pyramid, or what is left of them to write."""
     path = workdir / "ledgers" / f"preprocess-{name}.jsonl"
     if not Path(section.target).exists():
@@ -65,8 +70,8 @@ def _resample(source: Volume, name: str, section: ConfigDict, workdir: Path, num
         zarr_format=section.zarr_format,
         attributes={"made_by": "asem_jax preprocess", "source": source.address},
         ledger=ledger,
-        num_threads=num_threads,
+        **speed,
     )
-    write_pyramid(target, labels=section.labels, num_threads=num_threads)
+    write_pyramid(target, labels=section.labels, num_threads=speed["num_threads"])
     ledger.mark_complete()
     logger.info("%s: %s voxels of %s nm", target.address, target.shape, target.voxel_size_nm)

@@ -13,12 +13,13 @@ twice the thickness, and no source voxel is left without a result.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from asem_jax.volumes.blockwise import run_blocks
+from asem_jax.volumes.blockwise import Workers, run_blocks
 from asem_jax.volumes.geometry import Box, Float3, Int3, float3, int3, tiles
 from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.pyramid import coarsened
@@ -40,6 +41,8 @@ def resample_volume(
     attributes: Mapping[str, Any] | None = None,
     ledger: Ledger | None = None,
     num_threads: int = 2,
+    retries: int = 0,
+    workers: Workers | None = None,
 ) -> Volume:
     """Writes `source` at another voxel size and returns it; the pyramid is left to the caller.
 
@@ -54,6 +57,8 @@ def resample_volume(
       attributes: provenance of the result.
       ledger: of finished blocks; None writes every block.
       num_threads: blocks made at a time.
+      retries: how many times a block that fails is tried again.
+      workers: make the blocks instead of threads of this process.
 
     Raises:
       ValueError: a ratio is not whole, or another volume lies at `address`.
@@ -72,18 +77,21 @@ def resample_volume(
         zarr_format=zarr_format,
         attributes=attributes,
     )
-
-    def write(box: Box) -> None:
-        target.write(box, read_finer(coarse, box, up, labels=labels))
-
     run_blocks(
-        write,
+        partial(_write_block, source, target, (down, up), labels),
         tiles(target.box, target.chunk_shape),
         label=f"resample to {target.address}",
         ledger=ledger,
         num_threads=num_threads,
+        retries=retries,
+        workers=workers,
     )
     return target
+
+
+def _write_block(source: Volume, target: Volume, ratios: tuple[Int3, Int3], labels: bool, box: Box) -> None:
+    coarse = coarsened(source, ratios[0], labels=labels)  # here, as such a view cannot go to another process
+    target.write(box, read_finer(coarse, box, ratios[1], labels=labels))
 
 
 def ratios(source: Volume, voxel_size_nm: Sequence[float]) -> tuple[Int3, Int3]:

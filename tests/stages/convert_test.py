@@ -29,7 +29,8 @@ def entry(source, target, **changes):
 
 
 def config(volumes, exports=()):
-    return ConfigDict({"volumes": dict(volumes), "exports": dict(exports), "num_threads": 2})
+    speed = {"num_threads": 2, "retries": 0, "cluster": None}
+    return ConfigDict({"volumes": dict(volumes), "exports": dict(exports), **speed})
 
 
 def stack(path, dtype="uint8", shape=(10, 12, 9), **settings):

@@ -32,7 +32,7 @@ def config(folder, **changes):
     }
     volumes = {name: both | volume for name, volume in volumes.items()}
     volumes["mito"] |= changes
-    return ConfigDict({"volumes": volumes, "num_threads": 2})
+    return ConfigDict({"volumes": volumes, "num_threads": 2, "retries": 0, "cluster": None})
 
 
 @pytest.fixture
