@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from ml_collections import ConfigDict
 
@@ -147,7 +148,7 @@ def save(config: ConfigDict, workdir: Path) -> list[str]:
         ) from error
     before = dict(_leaves(json.loads(path.read_text()))) if path.exists() else None
     # The name appears only when the content is complete, whatever kills the program meanwhile.
-    partial = path.with_suffix(".json.partial")
+    partial = path.with_suffix(f".{uuid4().hex}.partial")  # of shards that start together each has its own
     partial.write_text(text + "\n")
     os.replace(partial, path)
     after = dict(_leaves(json.loads(text)))

@@ -6,8 +6,8 @@ Each conversion runs in a process of its own, which has made nothing before; the
 memory (ru_maxrss) minus that of a process that imported the same and converted a tiny volume is what the conversion
 needs: it should be the same for both sizes. Voxels are uint8, smooth with noise, so they compress about as raw does.
 Sizes and ways take turns for several rounds; what is said is the median over them. Files are read from the page cache.
-Each is done with glibc as it is, which gives threads memory of their own (arenas) and gets it back in pieces, and with two
-arenas for all (GLIBC_TUNABLES).
+Each is done with glibc as it is, which gives threads memory of their own (arenas) and gets it back in pieces, and with
+two arenas for all (GLIBC_TUNABLES).
 Writes benchmarks/results/conversion.json; `--quick`, small volumes and one round, checks the script and writes nothing.
 """
 

@@ -53,5 +53,7 @@ def get_config() -> ConfigDict:
             },
             "exports": {},
             "num_threads": 2,
+            "retries": 2,
+            "cluster": None,
         }
     )

@@ -39,5 +39,6 @@ def get_config() -> ConfigDict:
             "shard_shape": None,
             "zarr_format": 2,
             "num_threads": 2,
+            "retries": 2,
         }
     )

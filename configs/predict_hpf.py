@@ -35,6 +35,9 @@ def get_config() -> ConfigDict:
                     "hpf": {"raw": f"{CELL}/raw", "target": PREDICTION, "mask": None, "start": None, "stop": None},
                 },
                 "write_shape": None,
+                "retries": 2,
+                "shard": None,
+                "cluster": None,
             },
             "postprocess": {
                 "probability": f"{PREDICTION}/probability",
@@ -50,6 +53,7 @@ def get_config() -> ConfigDict:
                 "shard_shape": None,
                 "zarr_format": 2,
                 "num_threads": 2,
+                "retries": 2,
                 **exclusion_zone,
             },
             "evaluate": {

@@ -47,7 +47,19 @@ def get_config() -> ConfigDict:
         {
             "stages": ("convert", "preprocess"),
             "data_dir": os.environ.get("ASEM_JAX_DATA", "data"),
-            "convert": {"volumes": {"raw": raw | storage}, "exports": {}, "num_threads": 2},
-            "preprocess": {"masks": {}, "volumes": {"raw": equalised | storage}, "num_threads": 2},
+            "convert": {
+                "volumes": {"raw": raw | storage},
+                "exports": {},
+                "num_threads": 2,
+                "retries": 2,
+                "cluster": None,
+            },
+            "preprocess": {
+                "masks": {},
+                "volumes": {"raw": equalised | storage},
+                "num_threads": 2,
+                "retries": 2,
+                "cluster": None,
+            },
         }
     )

@@ -85,6 +85,8 @@ def get_config() -> ConfigDict:
                     "mito": {"source": f"{CELL}/labels/mito", "target": "{workdir}/mito.tif", "labels": True},
                 },
                 "num_threads": 2,
+                "retries": 2,
+                "cluster": None,
             },
         }
     )

@@ -40,6 +40,9 @@ def get_config(scored: str = "cf") -> ConfigDict:
                     scored: {"raw": f"{cell}/raw", "target": prediction, "mask": None, "start": None, "stop": None},
                 },
                 "write_shape": None,
+                "retries": 2,
+                "shard": None,
+                "cluster": None,
             },
             "postprocess": {
                 "probability": f"{prediction}/probability",
@@ -55,6 +58,7 @@ def get_config(scored: str = "cf") -> ConfigDict:
                 "shard_shape": None,
                 "zarr_format": 2,
                 "num_threads": 2,
+                "retries": 2,
                 **exclusion_zone,
             },
             "evaluate": {

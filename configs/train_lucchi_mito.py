@@ -42,6 +42,8 @@ def get_config() -> ConfigDict:
                     "mito": resample("labels/mito", labels=True),
                 },
                 "num_threads": 2,
+                "retries": 2,
+                "cluster": None,
             },
             "train": train(),
             "predict": {
@@ -61,6 +63,9 @@ def get_config() -> ConfigDict:
                     },
                 },
                 "write_shape": None,
+                "retries": 2,
+                "shard": None,
+                "cluster": None,
             },
             "postprocess": {
                 "probability": f"{PREDICTION}/probability",
@@ -76,6 +81,7 @@ def get_config() -> ConfigDict:
                 "shard_shape": None,
                 "zarr_format": 2,
                 "num_threads": 2,
+                "retries": 2,
                 "exclude_inwards": 0,
                 "exclude_outwards": 0,
             },
@@ -145,6 +151,8 @@ def convert() -> dict[str, object]:
         },
         "exports": {},
         "num_threads": 2,
+        "retries": 2,
+        "cluster": None,
     }
 
 

@@ -39,6 +39,9 @@ def get_config() -> ConfigDict:
                     "cell": {"raw": "{cell}/raw", "target": PREDICTION, "mask": None, "start": None, "stop": None},
                 },
                 "write_shape": None,
+                "retries": 2,
+                "shard": None,
+                "cluster": None,
             },
             "postprocess": {
                 "probability": f"{PREDICTION}/probability",
@@ -54,6 +57,7 @@ def get_config() -> ConfigDict:
                 "shard_shape": None,
                 "zarr_format": 2,
                 "num_threads": 2,
+                "retries": 2,
                 **exclusion_zone,
             },
             "evaluate": {
@@ -89,6 +93,8 @@ def get_config() -> ConfigDict:
                 "volumes": {},
                 "exports": {"mito": {"source": SEGMENTATION, "target": "{workdir}/mito.tif", "labels": True}},
                 "num_threads": 2,
+                "retries": 2,
+                "cluster": None,
             },
         }
     )

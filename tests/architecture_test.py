@@ -36,7 +36,9 @@ OWNERS = {
     "tifffile": ("volumes.tiff",),
     "h5py": ("volumes.hdf5",),
     "mrcfile": ("volumes.mrc",),
-    "dask": ("volumes.blockwise",),
+    "dask": ("volumes.cluster",),
+    "distributed": ("volumes.cluster",),
+    "dask_jobqueue": ("volumes.cluster",),
     "flax": ("models",),
     "orbax": ("models.checkpoint",),
     "torch": ("models.torch_weights",),
@@ -51,7 +53,7 @@ OWNERS = {
     "absl": (),  # logging.getLogger(__name__) is what main shows
 }
 NO_STAGES = ("recipe",)  # what the config of a stage holds, which stages may import
-OPTIONAL = {"dask", "torch", "neuroglancer", "napari", "flatbuffers", "pyarrow"}
+OPTIONAL = {"distributed", "dask_jobqueue", "torch", "neuroglancer", "napari", "flatbuffers", "pyarrow"}
 NAMELESS = {"utils", "util", "common", "helpers", "helper", "core", "base", "misc", "tools"}
 
 MODULE_LINES = 400

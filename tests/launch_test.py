@@ -226,3 +226,45 @@ def test_a_warning_of_lsf_reaches_the_program_and_its_code_reaches_lsf(cluster, 
             time.sleep(0.05)
         job.send_signal(signal.SIGUSR1)
         assert job.wait(timeout=30) == 75
+
+
+ARRAYS = {
+    "launch/slurm_predict.sbatch": {
+        "SLURM_ARRAY_TASK_ID": "3",
+        "SLURM_ARRAY_TASK_COUNT": "8",
+        "SLURM_ARRAY_JOB_ID": "17",
+    },
+    "launch/lsf_predict.sh": {"LSB_JOBINDEX": "3", "LSB_JOBINDEX_END": "8"},
+}
+
+
+@pytest.mark.parametrize("script", ARRAYS)
+@pytest.mark.parametrize("code", [0, 1, 75])
+def test_an_element_of_an_array_predicts_its_shard(cluster, script, code):
+    words = ARRAYS[script] | {"SLURM_SUBMIT_DIR": str(cluster.root), "CODE": str(code)}
+    ended, text, calls = cluster.run(script, "--workdir", "a run", **words)
+    assert [call.rstrip() for call in calls[:1]] == ["-m asem_jax.main --workdir a run --config.shard=3/8"], text
+    requeued = code == 75 and "slurm" in script
+    assert calls[1:] == ["scontrol requeue 17_3"] * requeued
+    assert ended == (0 if requeued else code)
+    calls = cluster.run(script, **words, TASKS="12")[2]
+    assert "--config.shard=3/12" in calls[0]
+
+
+@pytest.mark.parametrize("script", ARRAYS)
+def test_what_is_no_array_is_told_how_to_be_one(cluster, script):
+    code, text, calls = cluster.run(script, SLURM_SUBMIT_DIR=str(cluster.root), LSB_JOBINDEX="0")
+    assert (code, calls) == (1, [])
+    assert "This is no job array; submit it with" in text
+
+
+@pytest.mark.parametrize("script", ARRAYS)
+def test_a_warning_reaches_an_element_of_an_array(cluster, tmp_path, script):
+    running = tmp_path / "running"
+    words = ARRAYS[script] | {"SLURM_SUBMIT_DIR": str(cluster.root), "WAITS": str(running)}
+    command = ["bash", str(cluster.root / script)]
+    with subprocess.Popen(command, env=cluster.environment | words, text=True) as job:
+        while not running.exists():
+            time.sleep(0.05)
+        job.send_signal(signal.SIGUSR1)
+        assert job.wait(timeout=30) == (0 if "slurm" in script else 75)

@@ -2,8 +2,7 @@
 
 Every tile goes through the same compiled program, one block per device at a time, so neither the order of the
 blocks nor the number of devices changes a bit of the result on the CPU. What lies outside the volume is reflected
-at its edge: the result covers all of it. Reading runs ahead of the devices, writing behind them, and a block enters
-the ledger only after its voxels have landed.
+at its edge: the result covers all of it. What becomes of a block that cannot be read or written: see `sweep`.
 
 Of a network with several heads the first is used: its outputs are the card's `channels`. Further heads serve the
 training; `Model.heads` returns them. A network with a final upsampling gives a result with smaller voxels than those of
@@ -11,9 +10,10 @@ raw, over the same nanometres. Several models share the reading of raw, and each
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,13 @@ from asem_jax.prediction.job import Job, Models, make_job
 from asem_jax.prediction.memory import BATCHES_AHEAD, memory_at_hand
 from asem_jax.prediction.planner import Plan, SharedPlan, choose_write_shape, plan_sweep, scaled
 from asem_jax.prediction.program import Finish, all_outputs, compile_sweep, members_of, organelle_bytes, placements
-from asem_jax.prediction.results import VOLUMES, Prediction, complete_results, create_results, start_writes
-from asem_jax.progress import progress
+from asem_jax.prediction.results import VOLUMES, Prediction, complete_results, create_results, reopened, start_writes
+from asem_jax.prediction.sweep import Read, sweep
+from asem_jax.volumes.blockwise import Agenda, complete
 from asem_jax.volumes.geometry import Box
-from asem_jax.volumes.ledger import Ledger
+from asem_jax.volumes.ledger import Ledger, Shard, alone, lock_path, remove_ledger
 from asem_jax.volumes.reflect import read_reflected, reflect_block
-from asem_jax.volumes.store import Pending
 from asem_jax.volumes.volume import Volume
-
-Read = Callable[[Box], npt.NDArray[np.generic]]
 
 
 def predict(model: Model | Ensemble, block: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -105,6 +103,7 @@ def predict_volume(
     Raises:
       ValueError: the voxel sizes of model and raw differ, raw is not uint8, the box leaves it, or `address` holds a
         prediction begun with other settings.
+      RuntimeError: blocks failed every time; all others are finished.
     """
     job = make_job(
         models, raw, address, box=box, write_shape=write_shape, mask=mask, thresholds=thresholds, tiling=tiling
@@ -114,22 +113,56 @@ def predict_volume(
     return sweep_volume(job)
 
 
-def sweep_volume(job: Job, notes: Mapping[str, Any] | None = None) -> dict[str, Prediction]:
+def sweep_volume(
+    job: Job,
+    notes: Mapping[str, Any] | None = None,
+    *,
+    retries: int = 2,
+    shard: Shard | None = None,
+    run: Callable[[Job, Ledger], None] | None = None,
+) -> dict[str, Prediction]:
     """Does a job, or what is left of it; see `predict_volume`.
 
     Args:
       job: see `make_job`.
       notes: JSON values to keep with the volumes, such as the config.
+      retries: how many times a block that fails is tried again.
+      shard: does only the blocks of a shard; what follows the blocks is done by the shard that finishes last.
+      run: does the blocks that the ledger lacks, instead of the devices of this process.
+
+    Raises:
+      ValueError: the address holds a prediction begun with other settings.
+      RuntimeError: blocks failed every time; all others are finished.
     """
-    if not _is_begun(job):
-        _ledger_path(job).unlink(missing_ok=True)  # what it speaks of is gone
-    ledger = Ledger(_ledger_path(job), job.fingerprint())
-    results = create_results(job)
-    if not ledger.is_complete:
-        _sweep(job, results, ledger)
-        results = complete_results(job, results, notes or {})
-        ledger.mark_complete()
-    return results
+    path = _ledger_path(job)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with alone(lock_path(path, "begin"), wait=True):  # shards start together
+        if not _is_begun(job):
+            remove_ledger(path)  # what it speaks of is gone
+        ledger = Ledger(path, job.fingerprint(), shard=shard)
+        results = create_results(job)
+    if ledger.is_complete:
+        return results
+    if run is not None:
+        run(job, ledger)
+    else:
+        with Agenda(job.write_boxes, label="predict", ledger=ledger, retries=retries, shard=shard) as agenda:
+            predict_some = partial(predict_together, job.ensembles, plan=job.plan, finish=organelle_bytes)
+            write = partial(start_writes, job, results)
+            sweep(
+                agenda, partial(read_reflected, job.raw), tile_box=job.plan.read_box, predict=predict_some, write=write
+            )
+    last = partial(complete_results, job, results, notes or {})
+    complete(last, ledger=ledger, num_blocks=len(job.write_boxes), label="pyramids")
+    return reopened(results)
+
+
+def sweep_block(job: Job, box: Box) -> None:
+    """Predicts and writes one block of a sweep that was begun; it has landed on return."""
+    results, read = create_results(job), partial(read_reflected, job.raw)
+    for found, values in predict_together(job.ensembles, read, job.plan, [box], organelle_bytes):
+        for write in start_writes(job, results, found, values):
+            write.result()
 
 
 def num_finished(job: Job) -> int:
@@ -151,31 +184,6 @@ def _is_begun(job: Job) -> bool:
     return all(Path(result.folder, name).exists() for result in job.results for name in VOLUMES)
 
 
-def _sweep(job: Job, results: Mapping[str, Prediction], ledger: Ledger) -> None:
-    """Predicts and writes the blocks that the ledger lacks; marks each when its voxels have landed."""
-    boxes, finished = job.write_boxes, ledger.finished
-    remaining = [index for index in range(len(boxes)) if index not in finished]
-    read = partial(read_reflected, job.raw)
-    landing: deque[tuple[int, list[Pending[None]]]] = deque()
-    with progress(len(boxes), label="predict", unit="blocks", initial=len(boxes) - len(remaining)) as bar:
-
-        def land() -> None:
-            index, writes = landing.popleft()
-            for write in writes:
-                write.result()
-            ledger.mark(index)
-            bar.update(1)
-
-        wanted = [boxes[index] for index in remaining]
-        blocks = predict_together(job.ensembles, read, job.plan, wanted, organelle_bytes)
-        for index, (box, values) in zip(remaining, blocks, strict=True):
-            landing.append((index, start_writes(job, results, box, values)))
-            if len(landing) > BATCHES_AHEAD:
-                land()
-        while landing:
-            land()
-
-
 def make_plan(model: Model | Ensemble, box: Box, write_shape: Sequence[int] | None = None) -> Plan:
     """Returns the plan of a sweep over `box`, its blocks chosen by an estimate of their memory unless given."""
     architecture = model.card.architecture
@@ -185,7 +193,7 @@ def make_plan(model: Model | Ensemble, box: Box, write_shape: Sequence[int] | No
 
 
 def predict_blocks(
-    model: Model | Ensemble, read: Read, plan: Plan, write_boxes: Sequence[Box], finish: Finish
+    model: Model | Ensemble, read: Read, plan: Plan, write_boxes: Iterable[Box], finish: Finish
 ) -> Iterator[tuple[Box, npt.NDArray[np.generic]]]:
     """Yields each write box with what one model says of it, `[z, y, x, k]`; see `predict_together`."""
     for box, values in predict_together([as_ensemble(model)], read, SharedPlan((plan,)), write_boxes, finish):
@@ -193,7 +201,7 @@ def predict_blocks(
 
 
 def predict_together(
-    models: Sequence[Ensemble], read: Read, plan: SharedPlan, write_boxes: Sequence[Box], finish: Finish
+    models: Sequence[Ensemble], read: Read, plan: SharedPlan, write_boxes: Iterable[Box], finish: Finish
 ) -> Iterator[tuple[Box, tuple[npt.NDArray[np.generic], ...]]]:
     """Yields each write box with what the networks say of it, in order.
 
@@ -201,7 +209,7 @@ def predict_together(
       models: the networks.
       read: gives raw for any box, uint8 z y x, also for what lies outside the volume.
       plan: the sweep that the boxes belong to.
-      write_boxes: which of its blocks to predict.
+      write_boxes: which of its blocks to predict; taken as they are read.
       finish: what is wanted per voxel, see `program.compile_sweep`.
 
     Yields:
@@ -221,13 +229,13 @@ def predict_together(
 
 
 def _read_ahead(
-    read: Read, plan: SharedPlan, write_boxes: Sequence[Box], num_devices: int
+    read: Read, plan: SharedPlan, write_boxes: Iterable[Box], num_devices: int
 ) -> Iterator[tuple[Sequence[Box], npt.NDArray[np.uint8]]]:
     """Yields batches of one block of raw per device, uint8 `[devices, z, y, x]`; the last is filled up with zeros."""
     waiting: deque[tuple[Sequence[Box], list[Future[npt.NDArray[np.generic]]]]] = deque()
     with ThreadPoolExecutor(BATCHES_AHEAD * num_devices, thread_name_prefix="tiles") as pool:
-        for first in range(0, len(write_boxes), num_devices):
-            boxes = write_boxes[first : first + num_devices]
+        remaining = iter(write_boxes)
+        while boxes := list(islice(remaining, num_devices)):
             waiting.append((boxes, [pool.submit(read, plan.read_box(box)) for box in boxes]))
             if len(waiting) > BATCHES_AHEAD:
                 yield _stack(*waiting.popleft(), num_devices)

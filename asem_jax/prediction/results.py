@@ -87,8 +87,8 @@ def start_writes(
     return writes
 
 
-def complete_results(job: Job, results: Mapping[str, Prediction], notes: Mapping[str, Any]) -> dict[str, Prediction]:
-    """Writes the coarser levels, and how the volumes were made; returns them opened anew.
+def complete_results(job: Job, results: Mapping[str, Prediction], notes: Mapping[str, Any]) -> None:
+    """Writes the coarser levels, and how the volumes were made.
 
     Args:
       job: the prediction; all its blocks have landed.
@@ -96,7 +96,6 @@ def complete_results(job: Job, results: Mapping[str, Prediction], notes: Mapping
       notes: JSON values to keep with the volumes, such as the config.
     """
     fingerprint = job.fingerprint()
-    complete = {}
     for result in job.results:
         coding = "round(128 tanh + 127)" if result.channel.kind == "distance" else "round(255 probability)"
         made = {"fingerprint": fingerprint, "version": __version__, ABSENT_IS_ZERO: job.leaves_gaps, **notes}
@@ -104,13 +103,18 @@ def complete_results(job: Job, results: Mapping[str, Prediction], notes: Mapping
             "probability": {"coding": coding},
             "segmentation": {"threshold": result.threshold},
         }
-        volumes = []
         for name in VOLUMES:
             volume = open_volume(getattr(results[result.name], name).address, missing_as_zero=job.leaves_gaps)
             write_pyramid(volume, labels=name == "segmentation")
-            volumes.append(annotate_volume(volume, made | own[name]))
-        complete[result.name] = Prediction(*volumes)
-    return complete
+            annotate_volume(volume, made | own[name])
+
+
+def reopened(results: Mapping[str, Prediction]) -> dict[str, Prediction]:
+    """Returns the volumes opened anew, with what was noted of them since."""
+    return {
+        name: Prediction(*(open_volume(getattr(prediction, volume).address) for volume in VOLUMES))
+        for name, prediction in results.items()
+    }
 
 
 def _inside(job: Job, number: int, box: Box) -> npt.NDArray[np.bool_] | None:

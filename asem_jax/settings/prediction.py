@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from asem_jax.settings.volumes import CLUSTER, RETRIES
+
 Settings = dict[str, Any]
 
 PREDICT: Settings = {
@@ -25,6 +27,9 @@ PREDICT: Settings = {
         }
     },
     "write_shape": "voxels per block, z y x; None = what fits the memory at hand with least waste",
+    "retries": RETRIES,
+    "shard": "i/N = only every N-th block, from the i-th: for N processes that share the work; None = all",
+    "cluster": CLUSTER,
 }
 
 EXPORT: Settings = {

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from asem_jax.settings.volumes import RETRIES
+
 Settings = dict[str, Any]
 
 SCORED_REGION: Settings = {
@@ -33,6 +35,7 @@ POSTPROCESS: Settings = {
     "shard_shape": "unit of a file, zarr 3 only, multiples of chunk_shape; None = each chunk is a file",
     "zarr_format": "2 (OME-Zarr 0.4) or 3 (OME-Zarr 0.5)",
     "num_threads": "blocks written at a time",
+    "retries": RETRIES,
 }
 
 SUPERIMPOSE: Settings = {

@@ -4,6 +4,19 @@ from typing import Any
 
 Settings = dict[str, Any]
 
+RETRIES = "how many times a block that fails is tried again; what fails then is listed at the end, all else is done"
+
+CLUSTER: Settings = {
+    "address": "local = processes of this machine; slurm or lsf = jobs, submitted by dask-jobqueue; else that of a "
+    "running Dask scheduler, tcp://HOST:8786",
+    "num_workers": "processes to start; of a running scheduler None: those that it has",
+    "threads_per_worker": "blocks that each does at a time",
+    "cores": "of a job of slurm or lsf",
+    "memory": "of a worker, e.g. 16GB; None = no limit, not for slurm or lsf",
+    "walltime": "of a job of slurm or lsf, as it writes that",
+    "directives": 'further lines for the head of its job scripts, e.g. ("--gpus=1",)',
+}
+
 CONVERT: Settings = {
     "volumes": {
         "*": {
@@ -46,6 +59,8 @@ CONVERT: Settings = {
         }
     },
     "num_threads": "blocks in work, and in memory, at a time",
+    "retries": RETRIES,
+    "cluster": CLUSTER,
 }
 
 PREPROCESS: Settings = {
@@ -89,4 +104,6 @@ PREPROCESS: Settings = {
         }
     },
     "num_threads": "blocks in work at a time",
+    "retries": RETRIES,
+    "cluster": CLUSTER,
 }

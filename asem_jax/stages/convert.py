@@ -23,6 +23,7 @@ from ml_collections import ConfigDict
 from asem_jax.progress import progress
 from asem_jax.volumes import ngff
 from asem_jax.volumes.blockwise import run_blocks
+from asem_jax.volumes.cluster import open_workers
 from asem_jax.volumes.contrast import grey_range, to_uint8
 from asem_jax.volumes.exports import check_target, is_begun, write_export
 from asem_jax.volumes.formats import open_source
@@ -95,19 +96,21 @@ def run(config: ConfigDict, workdir: Path) -> None:
         _check_overlap(entry, made_here)
     for name, section in config.exports.items():
         _check_export(name, section, workdir, made_here)
-    for entry in imports:
-        import_source(entry, workdir, config.num_threads)
+    with open_workers(config.cluster and config.cluster.to_dict()) as workers:
+        speed = {"num_threads": config.num_threads, "retries": config.retries, "workers": workers}
+        for entry in imports:
+            import_source(entry, workdir, speed)
     for name, section in config.exports.items():
         export_volume(open_volume(section.source), name, section, workdir, config.num_threads)
 
 
-def import_source(entry: Import, workdir: Path, num_threads: int) -> None:
+def import_source(entry: Import, workdir: Path, speed: Mapping[str, Any]) -> None:
     """Writes one source as a volume with its pyramid.
 
     Args:
       entry: checked, see `_check_import`.
       workdir: gets the ledger.
-      num_threads: blocks at a time.
+      speed: num_threads (blocks at a time), retries and workers, as for `run_blocks`.
     """
     name, section, source = entry.name, entry.section, entry.source
     block_shape = _block_shape(source, section.shard_shape or section.chunk_shape)
@@ -132,8 +135,8 @@ def import_source(entry: Import, workdir: Path, num_threads: int) -> None:
     )
     write = partial(_write_block, entry, volume, low_high)
     blocks = tiles(volume.box, block_shape)
-    run_blocks(write, blocks, label=f"convert {name}", ledger=ledger, num_threads=num_threads)
-    write_pyramid(volume, labels=section.labels, num_threads=num_threads)
+    run_blocks(write, blocks, label=f"convert {name}", ledger=ledger, **speed)
+    write_pyramid(volume, labels=section.labels, num_threads=speed["num_threads"])
     ledger.mark_complete()
     logger.info("%s: %s voxels of %s nm", volume.address, volume.shape, volume.voxel_size_nm)
 

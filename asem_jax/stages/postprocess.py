@@ -39,6 +39,8 @@ from asem_jax.volumes.pyramid import write_pyramid
 from asem_jax.volumes.resample import resample_volume
 from asem_jax.volumes.volume import Volume, create_volume, open_volume
 
+_SPEED = ("num_threads", "retries")
+
 logger = logging.getLogger(__name__)
 
 STEPS = "steps"
@@ -193,7 +195,7 @@ def resample_probability(
       address: where the resampled one is written.
       voxel_size_nm: wanted, z y x; whole multiples or fractions of the present one.
       ledger_path: of the blocks written.
-      **storage: chunk_shape, shard_shape, zarr_format and num_threads, as for `segment_volume`.
+      **storage: chunk_shape, shard_shape, zarr_format, num_threads and retries, as for `segment_volume`.
     """
     wanted = float3(voxel_size_nm, "postprocess.voxel_size_nm")
     if np.allclose(wanted, probability.voxel_size_nm, rtol=1e-6):
@@ -265,6 +267,7 @@ def segment_volume(
     zarr_format: int,
     ledger: Ledger,
     num_threads: int,
+    retries: int,
 ) -> Volume:
     """Writes where `probability` is at least `threshold`; continues where it stopped. Returns that volume.
 
@@ -279,6 +282,7 @@ def segment_volume(
       zarr_format: 2 or 3.
       ledger: of this job.
       num_threads: blocks at a time.
+      retries: how many times a block that fails is tried again.
     """
     segmentation = create_volume(
         address,
@@ -296,13 +300,13 @@ def segment_volume(
         segmentation.write(block, apply_threshold(probability.read(block), threshold).astype(np.uint8))
 
     blocks = tiles(segmentation.box, segmentation.chunk_shape)
-    run_blocks(segment, blocks, label=f"segment {address}", ledger=ledger, num_threads=num_threads)
+    run_blocks(segment, blocks, label=f"segment {address}", ledger=ledger, num_threads=num_threads, retries=retries)
     return segmentation
 
 
 def _finish(volume: Volume, ledger: Ledger, *, labels: bool) -> None:
     """Writes the pyramid of a volume whose blocks are written; the mark after the last one says so."""
-    num_blocks = sum(1 for _ in tiles(volume.box, volume.chunk_shape))
+    num_blocks = len(tiles(volume.box, volume.chunk_shape))
     if num_blocks in ledger.finished:
         logger.info("%s is finished already", volume.address)
         return
@@ -312,7 +316,7 @@ def _finish(volume: Volume, ledger: Ledger, *, labels: bool) -> None:
 
 def _storage(config: ConfigDict) -> dict[str, Any]:
     """Returns how volumes are stored, and how many threads write them."""
-    return {name: config[name] for name in ("chunk_shape", "shard_shape", "zarr_format", "num_threads")}
+    return {name: config[name] for name in ("chunk_shape", "shard_shape", "zarr_format", "num_threads", "retries")}
 
 
 def _make(config: ConfigDict, like: Volume, name: str, dtype: np.dtype[Any]) -> Volume:
@@ -351,7 +355,7 @@ def _check_block_shape(config: ConfigDict) -> None:
 
 def _without_speed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings that decide what is written; a job may go on with another number of threads."""
-    return {name: value for name, value in settings.items() if name != "num_threads"}
+    return {name: value for name, value in settings.items() if name not in _SPEED}
 
 
 def _check(probability: Volume, threshold: float | None, regions: Sequence[Region]) -> None:

@@ -22,8 +22,11 @@ from asem_jax.prediction.job import Job, make_job
 from asem_jax.prediction.predictor import num_finished, sweep_volume
 from asem_jax.prediction.results import Prediction
 from asem_jax.prediction.seams import Seams, measure_seams
+from asem_jax.prediction.workers import Order, running_on
 from asem_jax.reporting.scenery import COLORS, Layer, link, state
+from asem_jax.volumes.cluster import open_workers
 from asem_jax.volumes.geometry import Box, int3, nm_from_voxels
+from asem_jax.volumes.ledger import Shard
 from asem_jax.volumes.remote import is_remote
 from asem_jax.volumes.serving import container, name_folders, url_of
 from asem_jax.volumes.volume import Volume, open_volume
@@ -44,7 +47,9 @@ def run(config: ConfigDict, workdir: Path) -> None:
 
     Raises:
       ValueError: a volume does not fit the model, was begun with other settings, or the disk may be too small.
+      RuntimeError: blocks failed every time; all others are finished.
     """
+    shard = None if config.shard is None else Shard.parse(config.shard)
     models = _models(config)
     volumes = {name: open_volume(section.raw) for name, section in config.volumes.items()}
     boxes = {name: _box(raw, config.volumes[name], f"volumes.{name}") for name, raw in volumes.items()}
@@ -65,12 +70,15 @@ def run(config: ConfigDict, workdir: Path) -> None:
     if config.dry_run:
         return
     notes = {"config": json.loads(json.dumps(config.to_dict()))}
-    for name, job in jobs.items():
-        results = sweep_volume(job, notes)
-        for organelle, prediction in results.items():
-            logger.info("%s: %s is in %s", name, organelle, prediction.probability.address)
-        (workdir / f"neuroglancer_{name}.txt").write_text(viewer_link(job, results) + "\n")
-        logger.info("%s: to look at it, see %s", name, workdir / f"neuroglancer_{name}.txt")
+    with open_workers(config.cluster and config.cluster.to_dict()) as workers:
+        for name, job in jobs.items():
+            on_workers = {"retries": config.retries, "shard": shard}
+            run_blocks = None if workers is None else running_on(workers, _order(config, name, job), **on_workers)
+            results = sweep_volume(job, notes, retries=config.retries, shard=shard, run=run_blocks)
+            for organelle, prediction in results.items():
+                logger.info("%s: %s is in %s", name, organelle, prediction.probability.address)
+            (workdir / f"neuroglancer_{name}.txt").write_text(viewer_link(job, results) + "\n")
+            logger.info("%s: to look at it, see %s", name, workdir / f"neuroglancer_{name}.txt")
 
 
 def viewer_link(job: Job, results: Mapping[str, Prediction]) -> str:
@@ -102,12 +110,30 @@ def viewer_link(job: Job, results: Mapping[str, Prediction]) -> str:
     return link(state(layers, position_nm=position, voxel_size_nm=size, width_nm=width), CLIENT)
 
 
-def _models(config: ConfigDict) -> dict[str, Ensemble]:
-    """Returns the models by name; one that has none is called ""."""
+def _addresses(config: ConfigDict) -> dict[str, tuple[str, ...]]:
+    """Returns the addresses of each model by its name; one that has none is called ""."""
     given = config.model.to_dict() if isinstance(config.model, ConfigDict) else {"": config.model}
+    return {name: (found,) if isinstance(found, str) else tuple(found) for name, found in given.items()}
+
+
+def _order(config: ConfigDict, name: str, job: Job) -> Order:
+    """Returns what the workers of a cluster are told of a job."""
+    return Order(
+        models=tuple(_addresses(config).items()),
+        symmetries=config.symmetries,
+        raw=job.raw.address,
+        target=job.address,
+        box=job.plan.box,
+        mask=config.volumes[name].mask,
+        thresholds=tuple(job.thresholds.items()),
+        tiling=config.tiling,
+    )
+
+
+def _models(config: ConfigDict) -> dict[str, Ensemble]:
+    """Returns the models by name."""
     models = {}
-    for name, addresses in given.items():
-        addresses = (addresses,) if isinstance(addresses, str) else tuple(addresses)
+    for name, addresses in _addresses(config).items():
         models[name] = model = Ensemble(tuple(load_model(address) for address in addresses), config.symmetries)
         organelles = ", ".join(model.card.organelles)
         logger.info("model %s: %s at %s nm", " and ".join(addresses), organelles, model.card.voxel_size_nm)

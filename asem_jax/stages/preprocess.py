@@ -23,6 +23,7 @@ from ml_collections import ConfigDict
 from asem_jax.segmentation.cell_mask import CellRule, write_cell_mask
 from asem_jax.volumes.block_job import BlockJob
 from asem_jax.volumes.clahe import check_equalisation, equalised
+from asem_jax.volumes.cluster import open_workers
 from asem_jax.volumes.geometry import Box, Float3, Int3, float3, int3
 from asem_jax.volumes.grey_values import EQUALISED
 from asem_jax.volumes.ledger import Ledger
@@ -64,8 +65,10 @@ def run(config: ConfigDict, workdir: Path) -> None:
         made.add(target)
     for name, section in config.masks.items():
         _write_mask(sources[f"masks.{name}"], name, section, workdir, config.num_threads)
-    for name, section in config.volumes.items():
-        _write(sources[f"volumes.{name}"], name, section, workdir, config.num_threads)
+    with open_workers(config.cluster and config.cluster.to_dict()) as workers:
+        speed = {"num_threads": config.num_threads, "retries": config.retries, "workers": workers}
+        for name, section in config.volumes.items():
+            _write(sources[f"volumes.{name}"], name, section, workdir, speed)
 
 
 def _voxel_size(source: Volume, section: ConfigDict) -> Float3:
@@ -158,7 +161,7 @@ def _write_mask(source: Volume, name: str, section: ConfigDict, workdir: Path, n
     logger.info("%s: cell is what varies by %.1f grey values or more", target.address, threshold)
 
 
-def _write(source: Volume, name: str, section: ConfigDict, workdir: Path, num_threads: int) -> None:
+def _write(source: Volume, name: str, section: ConfigDict, workdir: Path, speed: Mapping[str, Any]) -> None:
     """Writes one volume and its pyramid, or what is left of them to write."""
     path = workdir / "ledgers" / f"preprocess-{name}.jsonl"
     if not Path(section.target).exists():
@@ -185,10 +188,10 @@ def _write(source: Volume, name: str, section: ConfigDict, workdir: Path, num_th
         zarr_format=section.zarr_format,
         attributes={"made_by": "asem_jax preprocess", "source": source.address, **provenance},
         ledger=ledger,
-        num_threads=num_threads,
         finish=finish,
+        **speed,
     )
-    write_pyramid(target, labels=section.labels, num_threads=num_threads)
+    write_pyramid(target, labels=section.labels, num_threads=speed["num_threads"])
     ledger.mark_complete()
     logger.info("%s: %s voxels of %s nm", target.address, target.shape, target.voxel_size_nm)
 

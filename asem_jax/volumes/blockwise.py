@@ -25,7 +25,7 @@ from queue import SimpleQueue
 from typing import Generic, Self, TypeVar
 
 from asem_jax.progress import Progress, progress
-from asem_jax.volumes.ledger import Ledger, Shard, exclusive
+from asem_jax.volumes.ledger import Ledger, Shard, alone, lock_path
 
 Block = TypeVar("Block")
 
@@ -240,7 +240,7 @@ def _run_round(
         raise
 
 
-def finish(step: Callable[[], object], *, ledger: Ledger, num_blocks: int, label: str) -> None:
+def complete(step: Callable[[], object], *, ledger: Ledger, num_blocks: int, label: str) -> None:
     """Does what follows the blocks, once, if all of them are finished: in the process that comes here last.
 
     Args:
@@ -249,10 +249,10 @@ def finish(step: Callable[[], object], *, ledger: Ledger, num_blocks: int, label
       num_blocks: of all shards.
       label: of the step, for the log.
     """
-    checking, working = (ledger.path.parent / f".{name}.lock" for name in ("check", "finish"))
+    checking, working = (lock_path(ledger.job_path, what) for what in ("check", "finish"))
     with ExitStack() as work:
-        with exclusive(checking, wait=True):
-            is_mine = work.enter_context(exclusive(working, wait=False))
+        with alone(checking, wait=True):
+            is_mine = work.enter_context(alone(working, wait=False))
             ledger.refresh()
             left = sum(index not in ledger.finished for index in range(num_blocks))
             if left or ledger.is_complete:

@@ -110,8 +110,8 @@ class Ledger:
         Raises:
           ValueError: the ledger there belongs to a job with other settings, or is no ledger.
         """
-        self._first = Path(path)
-        self.path = self._first if shard is None else _beside(self._first, f"{shard.number}-of-{shard.of}")
+        self.job_path = Path(path)
+        self.path = self.job_path if shard is None else _beside(self.job_path, f"{shard.number}-of-{shard.of}")
         self.settings: dict[str, Any] = json.loads(json.dumps(dict(settings)))
         self._finished, self._is_complete = Indices(), False
         self._pending: list[int] = []
@@ -148,7 +148,7 @@ class Ledger:
         Raises:
           ValueError: one of the files belongs to a job with other settings, or is no ledger.
         """
-        for path in ledger_files(self._first):
+        for path in ledger_files(self.job_path):
             self._read(path)
 
     def mark(self, index: int) -> None:
@@ -191,7 +191,7 @@ class Ledger:
           ValueError: another process is at work on it.
         """
         with ExitStack() as stack:
-            if not stack.enter_context(exclusive(self.path, wait=False)):
+            if not stack.enter_context(alone(self.path, wait=False)):
                 raise ValueError(
                     f"{self.path} is being written by another process; wait until that has ended, or give this one "
                     "another shard."
@@ -268,8 +268,19 @@ def ledger_files(path: str | Path) -> list[Path]:
     return [path] * path.exists() + sorted(files)
 
 
+def remove_ledger(path: str | Path) -> None:
+    """Removes the files of a ledger whose volumes are gone."""
+    for file in ledger_files(path):
+        file.unlink()
+
+
+def lock_path(path: Path, what: str) -> Path:
+    """Returns the file to give to `alone`, so that what is done for the job of a ledger is done by one process."""
+    return path.with_name(f".{path.stem}.{what}.lock")
+
+
 @contextmanager
-def exclusive(path: Path, *, wait: bool) -> Iterator[bool]:
+def alone(path: Path, *, wait: bool) -> Iterator[bool]:
     """Keeps others that ask for the same path out, also on other machines; a process that dies lets go.
 
     Args:

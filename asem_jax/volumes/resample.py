@@ -13,18 +13,20 @@ twice the thickness, and no source voxel is left without a result.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from asem_jax.volumes.blockwise import run_blocks
+from asem_jax.volumes.blockwise import Workers, run_blocks
 from asem_jax.volumes.geometry import Box, Float3, Int3, float3, int3, tiles
 from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.pyramid import coarsened
 from asem_jax.volumes.volume import Volume, create_volume
 
 Reader = Callable[[Box], npt.NDArray[Any]]
+Finish = Callable[[Reader, Int3], Reader]
 
 RATIO_TOLERANCE = 1e-3
 """Relative deviation from a whole ratio that rounding in metadata explains."""
@@ -42,7 +44,9 @@ def resample_volume(
     attributes: Mapping[str, Any] | None = None,
     ledger: Ledger | None = None,
     num_threads: int = 2,
-    finish: Callable[[Reader, Int3], Reader] | None = None,
+    finish: Finish | None = None,
+    retries: int = 0,
+    workers: Workers | None = None,
 ) -> Volume:
     """Writes `source` at another voxel size and returns it; the pyramid is left to the caller.
 
@@ -59,6 +63,8 @@ def resample_volume(
       num_threads: blocks made at a time.
       finish: given what reads a box of the resampled volume, and its shape, returns what reads the box that is
         written; None = the same.
+      retries: how many times a block that fails is tried again.
+      workers: make the blocks instead of threads of this process.
 
     Raises:
       ValueError: a ratio is not whole, or another volume lies at `address`.
@@ -77,23 +83,37 @@ def resample_volume(
         zarr_format=zarr_format,
         attributes=attributes,
     )
-
-    def resampled(box: Box) -> npt.NDArray[Any]:
-        return read_finer(coarse, box, up, labels=labels)
-
-    read = resampled if finish is None else finish(resampled, target.shape)
-
-    def write(box: Box) -> None:
-        target.write(box, read(box))
-
+    make_reader = partial(_reader, source, target.shape, (down, up), labels, finish)
+    write = partial(_write, target, make_reader()) if workers is None else partial(_write_anew, target, make_reader)
     run_blocks(
         write,
         tiles(target.box, target.chunk_shape),
         label=f"write {target.address}",
         ledger=ledger,
         num_threads=num_threads,
+        retries=retries,
+        workers=workers,
     )
     return target
+
+
+def _reader(source: Volume, shape: Int3, ratios: tuple[Int3, Int3], labels: bool, finish: Finish | None) -> Reader:
+    """Returns what reads the voxels that are written."""
+    coarse = coarsened(source, ratios[0], labels=labels)
+
+    def resampled(box: Box) -> npt.NDArray[Any]:
+        return read_finer(coarse, box, ratios[1], labels=labels)
+
+    return resampled if finish is None else finish(resampled, shape)
+
+
+def _write(target: Volume, read: Reader, box: Box) -> None:
+    target.write(box, read(box))
+
+
+def _write_anew(target: Volume, make_reader: Callable[[], Reader], box: Box) -> None:
+    """Writes a block in another process, where the view that a reader holds cannot go."""
+    target.write(box, make_reader()(box))
 
 
 def ratios(source: Volume, voxel_size_nm: Sequence[float]) -> tuple[Int3, Int3]:

@@ -44,7 +44,8 @@ def export(source, target, labels=True):
 
 
 def config(volumes, exports=()):
-    return ConfigDict({"volumes": dict(volumes), "exports": dict(exports), "num_threads": 2})
+    speed = {"num_threads": 2, "retries": 0, "cluster": None}
+    return ConfigDict({"volumes": dict(volumes), "exports": dict(exports), **speed})
 
 
 def stack(path, dtype="uint8", shape=(10, 12, 9), **settings):

@@ -58,6 +58,8 @@ def config(tmp_path, probability):
             "shard_shape": None,
             "zarr_format": 2,
             "num_threads": 2,
+            "retries": 0,
+            "cluster": None,
         },
         convert_dict=True,
     )

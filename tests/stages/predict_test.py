@@ -47,6 +47,9 @@ def section(run_folder: Path, tmp_path: Path) -> ConfigDict:
             "seams": None,
             "volumes": {"cell": {**volume, "start": None, "stop": None}},
             "write_shape": (16, 16, 16),
+            "retries": 2,
+            "shard": None,
+            "cluster": None,
         }
     )
 
@@ -131,6 +134,39 @@ def test_blocks_that_the_ledger_lacks_are_made(section: ConfigDict, tmp_path: Pa
     np.testing.assert_array_equal(open_volume(f"{target}/probability").read(probability.box), expected)
 
 
+def test_shards_make_what_one_process_makes(section: ConfigDict, tmp_path: Path) -> None:
+    section.volumes.alone = {**section.volumes.cell.to_dict(), "target": f"{tmp_path}/cell.zarr/alone"}
+    alone = ConfigDict({**section.to_dict(), "volumes": {"alone": section.volumes.alone}})
+    del section.volumes["alone"]
+    stage.run(alone, tmp_path)
+    target = Path(section.volumes.cell.target)
+    for shard in ("1/3", "2/3", "1/3"):
+        section.shard = shard
+        stage.run(section, tmp_path)
+        with pytest.raises(ValueError, match="has no level 1"):
+            open_volume(f"{target}/probability", level=1)
+    section.write_shape = (16, 16, 32)
+    section.shard = "3/3"
+    with pytest.raises(ValueError, match=r"1-of-3\.jsonl belongs.*write_shape: \[16, 16, 16\] -> \[16, 16, 32\]"):
+        stage.run(section, tmp_path)
+    section.write_shape = (16, 16, 16)
+    section.shard = "2/2"  # of another number; what is left of the lost one's
+    stage.run(section, tmp_path)
+    section.shard = None
+    stage.run(section, tmp_path)
+    for name in ("probability", "segmentation"):
+        for level in (0, 1):
+            found = open_volume(f"{target}/{name}", level=level)
+            expected = open_volume(f"{tmp_path}/cell.zarr/alone/{name}", level=level)
+            np.testing.assert_array_equal(found.read(found.box), expected.read(expected.box))
+
+
+def test_a_shard_that_is_none_is_refused_at_once(section: ConfigDict, tmp_path: Path) -> None:
+    section.shard = "5/4"
+    with pytest.raises(ValueError, match="shard='5/4' is no share of the blocks"):
+        stage.run(section, tmp_path)
+
+
 def test_what_is_not_there_is_named_before_work(section: ConfigDict, tmp_path: Path) -> None:
     section.volumes.lost = {**section.volumes.cell.to_dict(), "raw": f"{tmp_path}/cell.zarr/rwa"}
     with pytest.raises((ValueError, OSError), match=r"cell\.zarr/rwa"):
@@ -153,7 +189,7 @@ def test_all_volumes_are_looked_at_before_the_first_is_predicted(
     section.volumes.second = section.volumes.cell.to_dict()
     calls = []
     monkeypatch.setattr(stage, "warn_of_appearance", lambda model, raw, box: calls.append(("look", box)))
-    monkeypatch.setattr(stage, "sweep_volume", lambda job, notes: calls.append(("sweep", job.plan.box)) or {})
+    monkeypatch.setattr(stage, "sweep_volume", lambda job, notes, **how: calls.append(("sweep", job.plan.box)) or {})
     stage.run(section, tmp_path)
     assert calls == [("look", Box.of_shape(SHAPE))] * 2 + [("sweep", Box.of_shape(SHAPE))] * 2
 

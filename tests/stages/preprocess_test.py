@@ -39,7 +39,7 @@ def config(folder, raw=None, masks=None, **changes):
     volumes = {name: both | volume for name, volume in volumes.items()}
     volumes["raw"] |= raw or {}
     volumes["mito"] |= changes
-    return ConfigDict({"masks": masks or {}, "volumes": volumes, "num_threads": 2})
+    return ConfigDict({"masks": masks or {}, "volumes": volumes, "num_threads": 2, "retries": 0, "cluster": None})
 
 
 def masked(folder, **changes):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from asem_jax.volumes import blockwise
-from asem_jax.volumes.blockwise import finish, run_blocks
+from asem_jax.volumes.blockwise import complete, run_blocks
 from asem_jax.volumes.geometry import Box, tiles
 from asem_jax.volumes.ledger import Ledger, Shard
 
@@ -101,6 +101,44 @@ def test_killed_and_started_again_equals_uninterrupted(tmp_path):
     ]
     assert codes == [-signal.SIGKILL, 0]
     np.testing.assert_array_equal(np.load(tmp_path / "result.npy"), whole())
+
+
+SHARED = """
+import os, signal, sys, numpy as np
+from pathlib import Path
+from asem_jax.volumes.blockwise import complete, run_blocks
+from asem_jax.volumes.geometry import tiles
+from asem_jax.volumes.ledger import Ledger, Shard
+from asem_jax.volumes.volume import create_volume
+folder, shard, dies = Path(sys.argv[1]), Shard.parse(sys.argv[2]), sys.argv[3] == "dies"
+volume = create_volume(folder / "cell.zarr/raw", shape=(8, 8, 8), dtype="uint8", voxel_size_nm=(5, 5, 5),
+                       chunk_shape=(4, 4, 4))
+def function(box):
+    volume.write(box, np.random.default_rng(box.start).integers(1, 255, box.shape).astype(np.uint8))
+    if dies and box.start == (4, 0, 0):
+        os.kill(os.getpid(), signal.SIGKILL)
+def step():
+    (folder / f"completed-by-{shard.number}").touch()
+    np.save(folder / "result.npy", volume.read(volume.box))
+ledger, blocks = Ledger(folder / "ledger.jsonl", {"seed": 1}, shard=shard), tiles(volume.box, (4, 4, 4))
+run_blocks(function, blocks, label="fill", ledger=ledger, shard=shard, num_threads=1)
+complete(step, ledger=ledger, num_blocks=len(blocks), label="pyramid")
+"""
+
+
+def test_four_processes_one_killed_make_what_one_makes(tmp_path):
+    root = Path(__file__).parents[2]
+
+    def start(shard, how):
+        return subprocess.Popen([sys.executable, "-c", SHARED, str(tmp_path), shard, how], cwd=root)
+
+    processes = [start(f"{number}/4", "dies" if number == 1 else "lives") for number in range(1, 5)]
+    assert [process.wait() for process in processes] == [-signal.SIGKILL, 0, 0, 0]
+    assert not list(tmp_path.glob("completed-by-*"))
+    assert [start(shard, "lives").wait() for shard in ("1/4", "1/1")] == [0, 0]
+    assert [path.name for path in tmp_path.glob("completed-by-*")] == ["completed-by-1"]
+    np.testing.assert_array_equal(np.load(tmp_path / "result.npy"), whole())
+    assert len((tmp_path / "ledger.1-of-4.jsonl").read_text().splitlines()) <= 1 + 2 + 1  # settings, blocks, complete
 
 
 def test_a_failed_block_is_tried_again_and_the_others_go_on(tmp_path, caplog):
@@ -199,7 +237,7 @@ def test_shards_of_any_number_complete_each_other(tmp_path, counts):
             shard = Shard(number, count)
             ledger = Ledger(tmp_path / "l.jsonl", {}, shard=shard)
             run_blocks(fill(array), BLOCKS, label="fill", ledger=ledger, shard=shard)
-            finish(lambda number=number: steps.append(number), ledger=ledger, num_blocks=8, label="pyramid")
+            complete(lambda number=number: steps.append(number), ledger=ledger, num_blocks=8, label="pyramid")
     np.testing.assert_array_equal(array, whole())
     assert len(steps) == 1
     assert Ledger(tmp_path / "l.jsonl", {}).is_complete
@@ -208,17 +246,17 @@ def test_shards_of_any_number_complete_each_other(tmp_path, counts):
 def test_what_follows_is_done_once_and_again_if_it_failed(tmp_path):
     ledger, steps = Ledger(tmp_path / "l", {}), []
     ledger.mark(0)
-    finish(lambda: steps.append("too early"), ledger=ledger, num_blocks=2, label="x")
+    complete(lambda: steps.append("too early"), ledger=ledger, num_blocks=2, label="x")
     Ledger(tmp_path / "l", {}).mark(1)
     with pytest.raises(OSError, match="full"):
-        finish(Mock(side_effect=OSError("full")), ledger=ledger, num_blocks=2, label="x")
+        complete(Mock(side_effect=OSError("full")), ledger=ledger, num_blocks=2, label="x")
 
     def step():
         steps.append("done")
-        finish(lambda: steps.append("by another"), ledger=Ledger(tmp_path / "l", {}), num_blocks=2, label="x")
+        complete(lambda: steps.append("by another"), ledger=Ledger(tmp_path / "l", {}), num_blocks=2, label="x")
 
     for _ in range(2):
-        finish(step, ledger=ledger, num_blocks=2, label="x")
+        complete(step, ledger=ledger, num_blocks=2, label="x")
     assert steps == ["done"]
 
 

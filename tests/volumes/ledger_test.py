@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from asem_jax.volumes import ledger as module
-from asem_jax.volumes.ledger import Indices, Ledger, Shard, exclusive, ledger_files
+from asem_jax.volumes.ledger import Indices, Ledger, Shard, alone, ledger_files
 
 
 def test_a_ledger_remembers_across_openings(tmp_path):
@@ -212,6 +212,6 @@ def test_a_file_system_without_locks_is_told_of(tmp_path, monkeypatch, caplog):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(module.fcntl, "flock", unknown)
-    with caplog.at_level(logging.WARNING), exclusive(tmp_path / "x", wait=True) as held:
+    with caplog.at_level(logging.WARNING), alone(tmp_path / "x", wait=True) as held:
         assert held
     assert "no two processes have the same shard" in caplog.text
