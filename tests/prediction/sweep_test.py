@@ -11,6 +11,7 @@ import pytest
 
 from asem_jax.models.model import Model
 from asem_jax.prediction import predictor
+from asem_jax.prediction.job import make_job
 from asem_jax.prediction.predictor import make_plan, predict_volume
 from asem_jax.volumes import blockwise
 from asem_jax.volumes.geometry import Box
@@ -97,7 +98,7 @@ def test_a_block_that_fails_is_tried_again_or_listed(
             with pytest.raises(RuntimeError, match=f"(?s){message}"):
                 run(f"{tmp_path}/cell.zarr/predictions/b")
             ledger = tmp_path / "cell.zarr/predictions/b/ledger.jsonl"
-            settings = predictor._fingerprint(model, raw, plan)
+            settings = make_job(model, raw, str(ledger.parent), write_shape=BLOCKS).fingerprint()
             assert Ledger(ledger, settings).finished == set(range(18)) - {BAD}
             assert not Ledger(ledger, settings).is_complete
         assert failing.calls[failing.box] == 3 and len(failing.calls) == 18

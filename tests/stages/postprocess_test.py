@@ -59,7 +59,6 @@ def config(tmp_path, probability):
             "zarr_format": 2,
             "num_threads": 2,
             "retries": 0,
-            "cluster": None,
         },
         convert_dict=True,
     )
