@@ -1,6 +1,6 @@
 """Predictions of configs/quickstart.py side by side: its threshold, the likeliest channel, and all thresholds.
 
-Needs a finished runs/quickstart. Any other prediction can stand under `compared`; docs/evaluation.md explains the scores.
+Needs a finished runs/quickstart. Other predictions can stand under `compared`; docs/evaluation.md explains the scores.
 
 Command:  bash launch/local.sh --config configs/evaluate_quickstart.py --workdir runs/quickstart_compared
 """
