@@ -1,10 +1,12 @@
 """Compares what stage analyse measured on simulated cells with what the simulator made.
 
-    python -m benchmarks.analysis_truth --pores runs/pores --pits runs/pits
+    python -m benchmarks.analysis_truth --pores runs/pores --pits runs/pits [--predicted runs/study_pores]
 
-after configs/analyse_pores.py and configs/analyse_pits.py have run. Objects are matched by their number; those that
-touch the border are left out. An error is measured minus true. `within_half_voxel` and `within_5_percent` are shares of
-the objects. Writes benchmarks/results/analysis_truth.json.
+after configs/analyse_pores.py, configs/analyse_pits.py and configs/study_pores.py have run. Objects are matched by
+their number; those that touch the border are left out. Predicted pores are matched by their place: a true pore is found
+if a predicted one has its centre within 40 nm of its own, the nearest first. An error is measured minus true.
+`within_half_voxel` and `within_5_percent` are shares of the objects. Writes benchmarks/results/analysis_truth.json;
+what is not asked for is kept there as it was.
 """
 
 import argparse
@@ -23,6 +25,8 @@ from asem_jax.volumes.volume import open_volume
 RESULTS = Path(__file__).parent / "results" / "analysis_truth.json"
 OBLONG = 0.3  # eccentricities below are not told from 0
 
+MATCH_NM = 40.0
+
 Row = dict[str, str]
 Numbers = npt.NDArray[np.float64]
 
@@ -30,13 +34,17 @@ Numbers = npt.NDArray[np.float64]
 def main() -> None:
     """Compares, prints and saves."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pores", type=Path, required=True, help="run folder of configs/analyse_pores.py")
-    parser.add_argument("--pits", type=Path, required=True, help="run folder of configs/analyse_pits.py")
+    parser.add_argument("--pores", type=Path, help="run folder of configs/analyse_pores.py")
+    parser.add_argument("--pits", type=Path, help="run folder of configs/analyse_pits.py")
+    parser.add_argument("--predicted", type=Path, help="run folder of configs/study_pores.py")
     parser.add_argument("--record", type=Path, default=RESULTS)
     words = parser.parse_args()
-    record = {"pores": of_pores(words.pores), "pits": of_pits(words.pits)}
-    record["date"] = datetime.datetime.now(datetime.UTC).date().isoformat()
-    print(json.dumps(record, indent=1))
+    record: dict[str, Any] = json.loads(words.record.read_text()) if words.record.exists() else {}
+    for name, compare in (("pores", of_pores), ("pits", of_pits), ("predicted", of_predicted)):
+        workdir = getattr(words, name)
+        if workdir is not None:
+            record[name] = compare(workdir) | {"date": datetime.datetime.now(datetime.UTC).date().isoformat()}
+            print(name, json.dumps(record[name], indent=1))
     words.record.write_text(json.dumps(record, indent=2) + "\n")
 
 
@@ -86,6 +94,37 @@ def of_pits(workdir: Path) -> dict[str, Any]:
             "eccentricity_from_0.3": errors(numbers(mine, "eccentricity")[oblong], true_eccentricity[oblong]),
         }
     return found
+
+
+def of_predicted(workdir: Path) -> dict[str, Any]:
+    """Returns how many pores a network found and made up, and the errors of their diameters."""
+    scores, truth = json.loads((workdir / "scores.json").read_text()), true_rows(workdir)
+    objects, raw = open_volume(workdir / "prediction.zarr/nuclear_pores/recipe/objects"), workdir / "cell.zarr/raw"
+    size = np.array(objects.voxel_size_nm)
+    low = np.array(objects.offset_nm) - size / 2
+    high = low + size * np.array(objects.shape)
+    true = [row for (name, _), row in truth.items() if name == "nuclear_pores"]
+    # No nearer to the border than a pore is wide: cut pores are neither asked for nor held against the network.
+    true = [row for row in true if (np.minimum(centre(row) - low, high - centre(row)) > 80).all()]
+    found = [row for row in rows(workdir / "analysis" / "pores.csv") if row["touches_border"] == "False"]
+    away = np.linalg.norm(np.array([centre(row) for row in found])[:, None] - [centre(row) for row in true], axis=-1)
+    pairs = []
+    while away.size and away.min() <= MATCH_NM:
+        own, other = np.unravel_index(int(away.argmin()), away.shape)
+        pairs.append((found[own], true[other]))
+        away[own], away[:, other] = np.inf, np.inf
+    inside = [row for row in found if (np.minimum(centre(row) - low, high - centre(row)) > 80).all()]
+    matched = {row["id"] for row, _ in pairs}
+    measured, known = (numbers([pair[n] for pair in pairs], "diameter_nm") for n in (0, 1))
+    every = numbers(true, "diameter_nm")
+    return {
+        "true": len(true),
+        "found": len(pairs),
+        "made_up": sum(row["id"] not in matched for row in inside),
+        "diameter_nm": errors(measured, known, max(open_volume(raw).voxel_size_nm)),
+        "mean_and_std_nm": [[v.mean(), v.std(ddof=1)] for v in (measured, every)] if len(pairs) > 1 else None,
+        "f1": scores["total"]["all"]["f1"],
+    }
 
 
 def errors(measured: Numbers, true: Numbers, voxel_nm: float | None = None) -> dict[str, float] | None:

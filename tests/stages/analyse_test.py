@@ -169,7 +169,7 @@ def test_empty_objects_and_other_grids_are_refused(config, tmp_path):
     with pytest.raises(ValueError, match=r"coarse has voxel size \(10.0, 10.0, 10.0\) nm.* resample"):
         analyse.run(config, tmp_path)
     config.raw = f"{tmp_path}/cell.zarr/aside"
-    with pytest.raises(ValueError, match=r"aside, which has shape .* give a box that both contain"):
+    with pytest.raises(ValueError, match=r"aside, which has shape .* they do not meet anywhere"):
         analyse.run(config, tmp_path)
 
 
