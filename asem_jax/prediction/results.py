@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from asem_jax import __version__
 from asem_jax.prediction.job import Job
-from asem_jax.prediction.mask import read_mask
 from asem_jax.segmentation.labels import threshold
 from asem_jax.volumes.geometry import Box
+from asem_jax.volumes.mask import read_mask
 from asem_jax.volumes.ngff import ABSENT_IS_ZERO
 from asem_jax.volumes.pyramid import write_pyramid
 from asem_jax.volumes.store import Pending

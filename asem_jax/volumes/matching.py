@@ -16,8 +16,8 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.grey_values import FEWEST_VOXELS, sample_blocks
+from asem_jax.volumes.mask import read_mask
 from asem_jax.volumes.volume import Volume
 
 BLOCKS_PER_AXIS = 8
@@ -70,32 +70,10 @@ def matching_table(counts: npt.NDArray[np.int64], reference: npt.NDArray[np.int6
     return np.rint(matched).astype(np.uint8)
 
 
-def read_mask(mask: Volume, raw: Volume, box: Box) -> npt.NDArray[np.bool_]:
-    """Returns the mask at the voxels of a box of another grid: that of the nearest voxel, False outside the mask.
-
-    Args:
-      mask: non-zero = True.
-      raw: whose voxels are asked for.
-      box: of `raw`.
-    """
-    nearest, inside = [], []
-    for axis in range(3):
-        places = np.arange(box.start[axis], box.stop[axis]) * raw.voxel_size_nm[axis] + raw.offset_nm[axis]
-        index = np.rint((places - mask.offset_nm[axis]) / mask.voxel_size_nm[axis]).astype(np.intp)
-        nearest.append(np.clip(index, 0, mask.shape[axis] - 1))
-        inside.append(index == nearest[-1])
-    needed = Box(tuple(int(i.min()) for i in nearest), tuple(int(i.max()) + 1 for i in nearest))  # type: ignore[arg-type]
-    block = mask.read(needed) != 0
-    chosen = block[np.ix_(*(i - a for i, a in zip(nearest, needed.start, strict=True)))]
-    z, y, x = inside
-    covered: npt.NDArray[np.bool_] = chosen & z[:, None, None] & y[:, None] & x
-    return covered
-
-
 def _sample(raw: Volume, mask: Volume | None) -> Iterable[npt.NDArray[np.uint8]]:
     for box in sample_blocks(raw.box, BLOCKS_PER_AXIS):
         block = raw.read(box)
-        yield block.ravel() if mask is None else block[read_mask(mask, raw, box)]
+        yield block.ravel() if mask is None else block[read_mask(mask, box, raw.voxel_size_nm, raw.offset_nm)]
 
 
 def _ranks(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

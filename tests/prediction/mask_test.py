@@ -8,9 +8,10 @@ import numpy.typing as npt
 import pytest
 
 from asem_jax.models.architecture import Architecture, cosem_8to4nm
-from asem_jax.prediction.mask import read_mask, wanted_blocks
+from asem_jax.prediction.mask import wanted_blocks
 from asem_jax.prediction.planner import Plan, plan_sweep
 from asem_jax.volumes.geometry import Box, Float3
+from asem_jax.volumes.mask import read_mask
 from asem_jax.volumes.volume import Volume
 from tests.phantoms import small_model, write_volume
 

@@ -8,9 +8,9 @@ import pytest
 from asem_jax import __version__
 from asem_jax.prediction import predictor
 from asem_jax.prediction.job import Job, make_job
-from asem_jax.prediction.mask import read_mask
 from asem_jax.prediction.predictor import predict_volume, sweep_volume
 from asem_jax.prediction.results import create_results
+from asem_jax.volumes.mask import read_mask
 from asem_jax.volumes.volume import Volume, open_volume
 from tests.phantoms import balls, small_model, write_volume
 

@@ -1,4 +1,4 @@
-"""Matching of grey values: what it is matched to comes out, order stays, masks lie where they should, messages."""
+"""Matching of grey values: what it is matched to comes out, order stays, masks count, messages."""
 
 from pathlib import Path
 from typing import Any
@@ -7,8 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from asem_jax.volumes.geometry import Box
-from asem_jax.volumes.matching import INVERTED, grey_counts, matching_table, read_mask
+from asem_jax.volumes.matching import INVERTED, grey_counts, matching_table
 from tests.phantoms import write_volume
 
 Array = npt.NDArray[Any]
@@ -64,18 +63,6 @@ def test_the_sample_leaves_out_margins_and_what_is_masked(tmp_path: Path) -> Non
     mask = write_volume(tmp_path / "cell.zarr/mask", half, voxel_size_nm=(16, 16, 16), offset_nm=(6, 6, 6))
     counts = grey_counts(raw, mask)
     assert counts[90] > 10_000 and counts[200] == 0
-
-
-def test_a_mask_on_a_grid_of_its_own_is_read_where_it_lies(tmp_path: Path) -> None:
-    # Voxels of 12 nm whose first covers voxels 2, 3, 4 of raw.
-    raw = write_volume(tmp_path / "cell.zarr/raw", np.zeros((1, 1, 12), np.uint8), voxel_size_nm=(4, 4, 4))
-    mask = write_volume(
-        *(tmp_path / "cell.zarr/mask", np.array([[[True, False, True]]])),
-        **{"voxel_size_nm": (12, 12, 12), "offset_nm": (0, 0, 12)},
-    )
-    found = read_mask(mask, raw, Box((0, 0, 0), (1, 1, 12)))
-    assert found.ravel().astype(int).tolist() == [0, 0, 1, 1, 1, 0, 0, 0, 1, 1, 1, 0]
-    assert not read_mask(mask, raw, Box((0, 0, 0), (1, 1, 2))).any()
 
 
 def test_a_volume_without_tissue_is_refused(tmp_path: Path) -> None:
