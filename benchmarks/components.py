@@ -5,10 +5,11 @@
 Each method reads a mask from OME-Zarr, labels it (26 neighbours), and writes uint32 ids to OME-Zarr, in a process of
 its own that does nothing else. asem_jax works in blocks of 128 voxels with one thread, scikit-image and
 connected-components-3d (LGPL; imported here only) on the whole array. The methods take turns for several rounds on a
-cube that fits; then asem_jax alone goes on to twice and four times as many voxels. The mask is a smooth random field, a
-tenth of it foreground, repeated. Speed is voxels per second of processor time, so that a busy machine matters less;
-elapsed time is in the record. Memory is the peak resident size of the process; `start` is a process that only opens the
-volume. Writes benchmarks/results/components.json.
+cube that fits; then asem_jax alone goes on to 4 and 16 times as many voxels. The mask is a smooth random field, a tenth
+of it foreground, repeated. Speed is voxels per second of processor time, so that a busy machine matters less; elapsed
+time is in the record. Memory is the peak resident size of the process. `start` is a process that only opens the volume.
+`uncached` is asem_jax without the cache of decoded chunks that all its volumes share (at most 256 MiB, filled as more
+of a volume is read and written), so it shows what labelling itself takes. Writes benchmarks/results/components.json.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from scipy import ndimage
 
 from asem_jax.segmentation.components import find_components
 from asem_jax.segmentation.parts import parts_of, write_objects
+from asem_jax.volumes import store
 from asem_jax.volumes.block_job import BlockJob
 from asem_jax.volumes.geometry import Box, Int3
 from asem_jax.volumes.volume import Volume, create_volume, open_volume
@@ -79,6 +81,11 @@ def blocks(mask: Volume, folder: Path) -> int:
     return len(components)
 
 
+def uncached(mask: Volume, folder: Path) -> int:
+    """Labels block by block, in a process that was told to cache nothing."""
+    return blocks(mask, folder)
+
+
 def scikit_image(mask: Volume, folder: Path) -> int:
     """Labels the whole array with scikit-image."""
     from skimage.measure import label
@@ -97,12 +104,16 @@ def cc3d(mask: Volume, folder: Path) -> int:
     return int(count)
 
 
-METHODS: dict[str, Callable[[Volume, Path], int]] = {m.__name__: m for m in (start, blocks, scikit_image, cc3d)}
+METHODS: dict[str, Callable[[Volume, Path], int]] = {
+    m.__name__: m for m in (start, blocks, uncached, scikit_image, cc3d)
+}
 
 
 def child(method: str, folder: Path) -> None:
     """Runs one method in this process and prints what it took."""
     with tempfile.TemporaryDirectory(dir=folder) as out:
+        if method == "uncached":
+            store.CACHE_BYTES = 0
         mask = open_volume(f"{folder}/mask.zarr/mask")
         begin, processor = time.monotonic(), time.process_time()
         count = METHODS[method](mask, Path(out))
@@ -163,12 +174,17 @@ def main() -> None:
         return
     side, sizes = words.side, {}
     with tempfile.TemporaryDirectory(dir=words.folder) as root:
-        for times, shape in ((1, (side,) * 3), (2, (side, side, 2 * side)), (4, (side, 2 * side, 2 * side))):
+        for times, shape in ((1, (side,) * 3), (4, (side, 2 * side, 2 * side)), (16, (2 * side, 2 * side, 4 * side))):
             folder = Path(root) / "x".join(map(str, shape))
             # In a process of its own, or what it took would count as memory of those that this one starts.
             start_child("mask", folder, "--shape", *map(str, shape))
-            methods = list(METHODS) if times == 1 else ["blocks"]
+            methods = list(METHODS) if times == 1 else ["blocks", "uncached"]
             sizes[folder.name] = rounds_of(methods, folder, words.rounds if times == 1 else 1)
+            save(sizes)
+
+
+def save(sizes: dict[str, Any]) -> None:
+    """Writes what was measured so far, with the machine and the versions."""
     record = {
         "block": BLOCK,
         "chunk": CHUNK,

@@ -11,8 +11,8 @@ Laws that hold (and are tested):
 * equal to scipy.ndimage.label of the whole volume, up to that numbering;
 * interrupted and started again equals uninterrupted.
 
-Memory: per thread, a block and its labels (9 bytes per voxel and what `read` needs); besides, about 100 bytes for each
-piece, that is, for each component of each block. The faces lie on disk. A mask that is noise has many pieces.
+Memory: per thread, about 15 bytes per voxel of a block, and what `read` needs; besides, about 100 bytes for each piece,
+that is, for each component of each block. The faces lie on disk. A mask that is noise has many pieces.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -29,7 +29,7 @@ def split_objects(
 ) -> Parts:
     """Returns the objects of a mask, split where only necks hold them together.
 
-    Memory: per thread, a block with a halo of `depth_nm` (20 bytes per voxel) or `reach_nm` (15 bytes per voxel), and
+    Memory: per thread, a block with a halo of `depth_nm` (50 bytes per voxel) or `reach_nm` (20 bytes per voxel), and
     that of `find_components`. Writes the volumes "deep", "cores" and "flooded".
 
     Args:

@@ -330,8 +330,13 @@ def _make(config: ConfigDict, like: Volume, name: str, dtype: np.dtype[Any]) -> 
         chunk_shape=config.chunk_shape,
         shard_shape=config.shard_shape,
         zarr_format=config.zarr_format,
-        attributes={"made_from": config.probability},
+        attributes={"made_from": config.probability, **_kept(like, "threshold")},
     )
+
+
+def _kept(volume: Volume, *names: str) -> dict[str, Any]:
+    """Returns those of the provenance of a volume that hold for what is made of it."""
+    return {name: value for name, value in volume.attributes.items() if name in names}
 
 
 def _job(config: ConfigDict, workdir: Path, *, begun: bool) -> BlockJob:

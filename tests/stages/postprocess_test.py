@@ -178,6 +178,7 @@ def test_holes_are_filled_and_small_objects_left_out(cluttered, tmp_path, probab
     for name, dtype in (("segmentation", np.uint8), ("objects", np.uint32)):
         volume = open_volume(f"{config.target}/{name}")
         np.testing.assert_array_equal(volume.read(volume.box), mask.astype(dtype))
+        assert volume.attributes["threshold"] == 0.4
         assert volume.dtype == dtype and open_volume(volume.address, level=1).dtype == dtype
     assert _notes(tmp_path)["steps"] == {
         "filled": {"holes": 1, "voxels": 8},
