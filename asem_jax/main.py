@@ -28,10 +28,13 @@ STAGES = {
     "train": "labelled regions to a model; goes on from the last checkpoint",
     "predict": "a model over a whole volume to probabilities; goes on at the first block not yet written",
     "export": "a model as a program for JAX alone, or as a checkpoint for the original program",
-    "postprocess": "probabilities to a segmentation",
-    "evaluate": "a segmentation against labels: F1, IoU, precision, recall",
+    "postprocess": "probabilities to a segmentation and objects",
+    "superimpose": "several organelles in one volume, no voxel of two",
+    "evaluate": "segmentations against labels: F1, distances in nm, objects; several side by side",
+    "analyse": "objects to tables of sizes and shapes in nm, with plots",
     "report": "curves, tables and overlay pictures on one HTML page",
     "view": "volumes in neuroglancer, each at its place in nm",
+    "doctor": "what this machine is and whether the program works on it, to paste when asking for help",
 }
 
 _EXAMPLES = """
@@ -39,6 +42,7 @@ examples:
   python -m asem_jax.main --config configs/quickstart.py --workdir runs/quickstart
   python -m asem_jax.main --config runs/quickstart/config.json --workdir runs/longer \\
       --config.train.num_train_steps=2000
+  python -m asem_jax.main --config configs/doctor.py --workdir runs/doctor
 
 The same command, given again, goes on where a stopped run was. The config that was used is kept as
 WORKDIR/config.json and can itself be given to --config.
@@ -46,7 +50,7 @@ WORKDIR/config.json and can itself be given to --config.
 
 logger = logging.getLogger("asem_jax")
 
-_USER_ERRORS = (ValueError, OSError, ImportError)
+_USER_ERRORS = (ValueError, OSError, ImportError, RuntimeError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -188,12 +192,18 @@ def _stage(name: str) -> Callable[[ConfigDict, Path], None]:
             from asem_jax.stages.export import run
         case "postprocess":
             from asem_jax.stages.postprocess import run
+        case "superimpose":
+            from asem_jax.stages.superimpose import run
         case "evaluate":
             from asem_jax.stages.evaluate import run
+        case "analyse":
+            from asem_jax.stages.analyse import run
         case "report":
             from asem_jax.stages.report import run
         case "view":
             from asem_jax.stages.view import run
+        case "doctor":
+            from asem_jax.stages.doctor import run
         case _:
             raise ValueError(f"{name!r} is not a stage; there are {', '.join(STAGES)}.")
     return run

@@ -15,8 +15,10 @@ CELL = "{workdir}/cell.zarr"
 def get_config() -> ConfigDict:
     """Returns the config; raw and labels cover the same voxels."""
     common = {
+        "part": None,  # all of the source
         "voxel_size_nm": (10.0, 10.0, 10.0),  # z y x; None = as the TIFF tags state it
         "offset_nm": (0.0, 0.0, 0.0),  # z y x; labels of a part of raw: its first voxel * voxel size
+        "invert": False,  # True = dark becomes bright
         "allow_gaps": False,
         "chunk_shape": (64, 64, 64),
         "shard_shape": None,
@@ -32,14 +34,20 @@ def get_config() -> ConfigDict:
                     "source": "{raw_tiff}",
                     "target": f"{CELL}/raw",
                     "labels": False,
+                    "annotation": None,
                     "percentiles": (0.5, 99.5),  # grey values that become 0 and 255
+                    "window": None,  # or those grey values themselves, and percentiles None
+                    "polarity": "dark",  # membranes; a warning says if they look bright
                     **common,
                 },
                 "mito": {
                     "source": "{labels_tiff}",
                     "target": f"{CELL}/labels/mito",
                     "labels": True,
+                    "annotation": None,
                     "percentiles": None,
+                    "window": None,
+                    "polarity": None,
                     **common,
                 },
             },

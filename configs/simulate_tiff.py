@@ -81,8 +81,8 @@ def get_config() -> ConfigDict:
             "convert": {
                 "volumes": {},
                 "exports": {
-                    "raw": {"source": f"{CELL}/raw", "target": "{workdir}/sections/"},
-                    "mito": {"source": f"{CELL}/labels/mito", "target": "{workdir}/mito.tif"},
+                    "raw": {"source": f"{CELL}/raw", "target": "{workdir}/sections/", "labels": False},
+                    "mito": {"source": f"{CELL}/labels/mito", "target": "{workdir}/mito.tif", "labels": True},
                 },
                 "num_threads": 2,
             },

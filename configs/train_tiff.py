@@ -46,6 +46,10 @@ def get_config() -> ConfigDict:
                 "voxel_size_nm": None,
                 "threshold": 0.5,  # None = best F1 on threshold_regions; that of TRAIN comes out too high
                 "threshold_regions": {"held_out": {"labels": labels, **SCORE}},
+                "smoothing_nm": None,
+                "fill_holes_nm3": None,
+                "objects": None,
+                "block_shape": None,
                 "chunk_shape": (64, 64, 64),
                 "shard_shape": None,
                 "zarr_format": 2,
@@ -58,6 +62,14 @@ def get_config() -> ConfigDict:
                 "regions": {"held_out": {"labels": labels, **SCORE}},
                 "baseline_sigmas": (0.0, 1.0, 2.0, 4.0),  # voxels
                 "block_shape": (128, 128, 128),
+                "compared": {},
+                "distance_cap_nm": 200.0,
+                "tolerances_nm": (40.0,),
+                "iou_thresholds": (0.5,),
+                "min_object_voxels": 0,
+                "bootstrap_samples": 1000,
+                "bootstrap_cell_shape": (32, 64, 64),  # voxels
+                "bootstrap_seed": 0,
                 **exclusion_zone,
             },
             "report": {
@@ -69,11 +81,13 @@ def get_config() -> ConfigDict:
                 "picture_shape": (256, 256, 256),
                 "block_shape": (64, 64, 64),
                 "num_worst_blocks": 3,
+                "runs": {},
+                "pictures": (),
                 **exclusion_zone,
             },
             "convert": {
                 "volumes": {},
-                "exports": {"mito": {"source": SEGMENTATION, "target": "{workdir}/mito.tif"}},
+                "exports": {"mito": {"source": SEGMENTATION, "target": "{workdir}/mito.tif", "labels": True}},
                 "num_threads": 2,
             },
         }

@@ -33,9 +33,9 @@ ROOMS = (
 FOR_ALL = {"devices", "interruption", "progress"}
 OWNERS = {
     "tensorstore": ("volumes",),
-    "tifffile": ("volumes.formats",),
-    "h5py": ("volumes.formats",),
-    "mrcfile": ("volumes.formats",),
+    "tifffile": ("volumes.tiff",),
+    "h5py": ("volumes.hdf5",),
+    "mrcfile": ("volumes.mrc",),
     "dask": ("volumes.blockwise",),
     "flax": ("models",),
     "orbax": ("models.checkpoint",),
@@ -47,10 +47,11 @@ OWNERS = {
     "napari": ("stages.annotate",),
     "ml_collections": ("stages", "experiment", "main"),
     "tqdm": ("progress",),
+    "pyarrow": ("measurement.tables",),
     "absl": (),  # logging.getLogger(__name__) is what main shows
 }
 NO_STAGES = ("recipe",)  # what the config of a stage holds, which stages may import
-OPTIONAL = {"h5py", "mrcfile", "dask", "torch", "neuroglancer", "napari", "flatbuffers"}
+OPTIONAL = {"dask", "torch", "neuroglancer", "napari", "flatbuffers", "pyarrow"}
 NAMELESS = {"utils", "util", "common", "helpers", "helper", "core", "base", "misc", "tools"}
 
 MODULE_LINES = 400
@@ -68,6 +69,7 @@ BY_PRODUCT = re.compile(r"\.git|\.venv.*|\..*_cache|runs|build|dist|__pycache__|
 TESTS_OF_NO_MODULE = {"architecture", "launch", "package", "end_to_end", "faults", "configs"}
 MODULES_WITHOUT_TEST = {  # tables; main_test and configs_test read them
     *("settings.simulation", "settings.volumes", "settings.training", "settings.prediction", "settings.results"),
+    "settings.measurement",
 }
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -115,10 +115,10 @@ def voxel_shift(volume: Volume, labels: Volume, box: Box) -> Int3:
     """
     shift = grid_shift(volume, labels)
     if not volume.box.contains(box.shift(shift)):
+        there = box.shift(shift)
         raise ValueError(
-            f"box {box.start} to {box.stop} of {labels.address} is {box.shift(shift).start} to "
-            f"{box.shift(shift).stop} in {volume.address}, which has shape {volume.shape}; give a box that "
-            f"both contain, at most {_common(volume, labels, shift)}."
+            f"box {box.start} to {box.stop} of {labels.address} is {there.start} to {there.stop} in {volume.address}, "
+            f"which has shape {volume.shape}; {_common(volume, labels, shift)}."
         )
     return shift
 
@@ -127,7 +127,9 @@ def _common(volume: Volume, labels: Volume, shift: Int3) -> str:
     """Returns, in words, which voxels of `labels` lie in `volume`."""
     z, y, x = shift
     common = labels.box.intersect(volume.box.shift((-z, -y, -x)))
-    return f"{common.start} to {common.stop}"
+    if common.num_voxels == 0:
+        return f"they do not meet anywhere (offsets {labels.offset_nm} and {volume.offset_nm} nm): correct one of them"
+    return f"give a box that both contain, at most {common.start} to {common.stop}"
 
 
 def scored_blocks(

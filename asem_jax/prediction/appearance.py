@@ -9,7 +9,7 @@ import logging
 from asem_jax.models.model import Model, ModelCard
 from asem_jax.prediction.ensemble import Ensemble
 from asem_jax.volumes.geometry import Box
-from asem_jax.volumes.grey_values import Percentiles, inverted, sample_percentiles
+from asem_jax.volumes.grey_values import EQUALISED, Percentiles, inverted, sample_percentiles
 from asem_jax.volumes.volume import Volume
 
 logger = logging.getLogger(__name__)
@@ -36,25 +36,31 @@ def warn_of_appearance(model: Model | Ensemble, raw: Volume, box: Box) -> None:
       box: what shall be predicted, voxels of `raw`.
     """
     found = sample_percentiles(raw, box)
-    difference = None if found is None else describe_difference(model.card, found)
+    difference = None if found is None else describe_difference(model.card, found, raw.attributes.get(EQUALISED))
     if difference:
         logger.warning("%s: %s", raw.address, difference)
 
 
-def describe_difference(card: ModelCard, found: Percentiles) -> str | None:
+def describe_difference(card: ModelCard, found: Percentiles, equalised: bool | None = None) -> str | None:
     """Returns a sentence on how a volume differs from the training raw; None where nothing speaks against it.
 
     Args:
       card: of the model; what it does not know is not checked.
       found: of the volume.
+      equalised: whether the volume was equalised; None = not known, judged by `found`.
     """
+    if None not in (card.equalised, equalised) and card.equalised != equalised:
+        trained_on, given, way = ("equalised raw", "was not", "equalise it first (stage preprocess)")
+        if equalised:
+            trained_on, given, way = ("raw that was not equalised", "was", "give what it was made from")
+        return f"the model was trained on {trained_on} (CLAHE), and by its attributes the volume {given}; {way}."
     trained = card.grey_percentiles
     if trained is not None:
         if _is_inverted(trained, found):
             return (
                 f"the volume looks inverted: its grey values are {_text(found)}, inverted {_text(inverted(found))}, "
                 f"and the model was trained on {_text(trained)} ({card.polarity}); look at a section, and give 255 - v "
-                "if its membranes are the other way."
+                "(stage preprocess, invert) if its membranes are the other way."
             )
         shift, ratio = found[2] - trained[2], _width(found) / max(_width(trained), 1.0)
         if abs(shift) > MOST_SHIFT or not 1 / MOST_RATIO <= ratio <= MOST_RATIO:
@@ -63,11 +69,11 @@ def describe_difference(card: ModelCard, found: Percentiles) -> str | None:
                 f"{ratio:.2g} times the contrast of what the model was trained on ({_text(found)} against "
                 f"{_text(trained)}); give raw that was scaled and equalised alike."
             )
-    if card.equalised and _width(found) < LEAST_WIDTH_EQUALISED:
+    if card.equalised and equalised is None and _width(found) < LEAST_WIDTH_EQUALISED:
         return (
             f"the model was trained on equalised raw (CLAHE), and the volume does not look it: half of its voxels lie "
             f"within {_width(found):.0f} grey values ({_text(found)}), an equalised volume's within up to 127; "
-            "equalise it first."
+            "equalise it first (stage preprocess)."
         )
     return None
 

@@ -60,10 +60,10 @@ class Plan:
     snapped: bool = False
 
     @property
-    def write_boxes(self) -> list[Box]:
+    def write_boxes(self) -> Sequence[Box]:
         """The blocks, in voxels of raw, in the order of the ledger's numbers."""
         if not self.snapped:
-            return list(tiles(self.box, self.write_shape))
+            return tiles(self.box, self.write_shape)
         core = self.box.grow([-r for r in self.rim])
         axes = [_snapped(*axis) for axis in zip(core.start, core.stop, self.write_shape, strict=True)]
         return [Box((z[0], y[0], x[0]), (z[1], y[1], x[1])) for z, y, x in product(*axes)]
@@ -116,7 +116,7 @@ class SharedPlan:
         return self.plans[0].write_shape
 
     @property
-    def write_boxes(self) -> list[Box]:
+    def write_boxes(self) -> Sequence[Box]:
         """The blocks, in voxels of raw, in the order of the ledger's numbers."""
         return self.plans[0].write_boxes
 

@@ -31,8 +31,8 @@ from asem_jax.prediction.planner import Plan, SharedPlan, choose_write_shape, pl
 from asem_jax.prediction.program import Finish, all_outputs, compile_sweep, members_of, organelle_bytes, placements
 from asem_jax.prediction.results import VOLUMES, Prediction, complete_results, create_results, start_writes
 from asem_jax.progress import progress
-from asem_jax.volumes.blockwise import Ledger
 from asem_jax.volumes.geometry import Box
+from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.reflect import read_reflected, reflect_block
 from asem_jax.volumes.store import Pending
 from asem_jax.volumes.volume import Volume

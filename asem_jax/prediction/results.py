@@ -17,9 +17,10 @@ from asem_jax.prediction.job import Job
 from asem_jax.prediction.mask import read_mask
 from asem_jax.segmentation.labels import threshold
 from asem_jax.volumes.geometry import Box
+from asem_jax.volumes.ngff import ABSENT_IS_ZERO
 from asem_jax.volumes.pyramid import write_pyramid
 from asem_jax.volumes.store import Pending
-from asem_jax.volumes.volume import ABSENT_IS_ZERO, Volume, annotate_volume, create_volume, open_volume
+from asem_jax.volumes.volume import Volume, annotate_volume, create_volume, open_volume
 
 VOLUMES = ("probability", "segmentation")
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 # Okabe and Ito's colours, in the order in which lines get them; line styles differ too, for print.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _STYLES = ("-", "--", "-.", ":")
-_RC: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 10,
     "axes.spines.top": False,
@@ -39,7 +39,7 @@ def draw_training(records: Sequence[Mapping[str, Any]]) -> str:
         numbers per region.
     """
     validated = [record for record in records if "validation" in record]
-    with matplotlib.rc_context(_RC):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.2), layout="constrained")
         loss, score = figure.subplots(1, 2)
         trained = [(record["step"], record["loss"]) for record in records if "loss" in record]
@@ -47,6 +47,28 @@ def draw_training(records: Sequence[Mapping[str, Any]]) -> str:
             loss.plot(*zip(*trained, strict=True), color="#999999", linewidth=1.2, label="training")
         _draw_regions(loss, validated, "loss")
         _draw_regions(score, validated, "f1")
+        _label(loss, "step", "loss")
+        _label(score, "step", "F1")
+        score.set_ylim(0, 1)
+        return _svg(figure)
+
+
+def draw_runs(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Returns the loss and the mean validation F1 of several trainings over their steps, as SVG.
+
+    Args:
+      runs: by name, the lines of metrics.jsonl.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 3.2), layout="constrained")
+        loss, score = figure.subplots(1, 2)
+        for place, (name, records) in enumerate(runs.items()):
+            color, style = COLOURS[place % len(COLOURS)], _STYLES[place // len(COLOURS) % len(_STYLES)]
+            for axes, key in ((loss, "loss"), (score, "f1")):
+                known = [(record["step"], record[key]) for record in records if record.get(key) is not None]
+                if known:
+                    steps, values = zip(*known, strict=True)
+                    axes.plot(steps, values, color=color, linestyle=style, linewidth=1.2, label=name)
         _label(loss, "step", "loss")
         _label(score, "step", "F1")
         score.set_ylim(0, 1)
@@ -77,7 +99,7 @@ def draw_sweep(sweep: Mapping[str, Sequence[float | None]], threshold: float) ->
       sweep: lists "threshold" (0 to 1), "f1", "precision" and "recall", None where a score is 0/0.
       threshold: the one used, 0 to 1.
     """
-    with matplotlib.rc_context(_RC):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(5.6, 3.2), layout="constrained")
         axes = figure.subplots()
         for number, (key, name) in enumerate((("f1", "F1"), ("precision", "precision"), ("recall", "recall"))):

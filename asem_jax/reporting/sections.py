@@ -7,6 +7,7 @@ left out.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -250,6 +251,24 @@ def _worst_z(segmentation: Volume, region: Region, box: Box, *, exclude_inwards:
     found = segmentation.read(box.shift(voxel_shift(segmentation, region.labels, box))) != 0
     wrong = (found != (block.labels != 0)) & block.used
     return box.start[0] + int(wrong.sum(axis=(1, 2)).argmax())
+
+
+def pictures_section(files: Sequence[str]) -> list[str]:
+    """Returns pictures that other stages made, as the plots of stage analyse; nothing without any.
+
+    Args:
+      files: PNG files.
+
+    Raises:
+      FileNotFoundError: one is not there.
+    """
+    parts = []
+    for file in map(Path, files):
+        if not file.is_file():
+            raise FileNotFoundError(f"report.pictures names {file}, which is not there; run the stage that makes it.")
+        title = file.stem.replace("_", " ")
+        parts.append(page.picture(file.read_bytes(), alt=title, caption=title))
+    return [page.heading("Measurements"), *parts] if parts else []
 
 
 def run_section(raw: Volume, segmentation: Volume, config: Mapping[str, Any] | None) -> list[str]:

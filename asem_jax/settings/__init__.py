@@ -6,8 +6,9 @@ missing and a key that nobody reads are errors. `"*"` stands for names that the 
 
 from typing import Any
 
+from asem_jax.settings.measurement import ANALYSE
 from asem_jax.settings.prediction import EXPORT, PREDICT
-from asem_jax.settings.results import EVALUATE, POSTPROCESS, REPORT, VIEW
+from asem_jax.settings.results import DOCTOR, EVALUATE, POSTPROCESS, REPORT, SUPERIMPOSE, VIEW
 from asem_jax.settings.simulation import SIMULATE, SIMULATE_ANNOTATIONS
 from asem_jax.settings.training import IMPORT_WEIGHTS, TRAIN
 from asem_jax.settings.volumes import CONVERT, PREPROCESS
@@ -19,9 +20,11 @@ VOLUME_TARGETS = (
     "simulate.container",
     "simulate_annotations.annotations.*.target",
     "convert.volumes.*.target",
+    "preprocess.masks.*.target",
     "preprocess.volumes.*.target",
     "predict.volumes.*.target",
     "postprocess.target",
+    "superimpose.target",
 )
 
 SETTINGS: dict[str, Settings] = {
@@ -34,7 +37,10 @@ SETTINGS: dict[str, Settings] = {
     "predict": PREDICT,
     "export": EXPORT,
     "postprocess": POSTPROCESS,
+    "superimpose": SUPERIMPOSE,
     "evaluate": EVALUATE,
+    "analyse": ANALYSE,
     "report": REPORT,
     "view": VIEW,
+    "doctor": DOCTOR,
 }

@@ -8,7 +8,7 @@ brick, and two of the block and its halo. Laws that hold (and are tested):
 * a voxel belongs to one object at most.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -161,8 +161,8 @@ def _paint(cell: Cell, box: Box) -> _Painting:
     return _Painting(grey, objects, tuple(keys))
 
 
-def _parts(box: Box, most: Sequence[int]) -> Iterator[Box]:
-    """Yields the parts of a box, no larger than `most` and of about the same size."""
+def _parts(box: Box, most: Sequence[int]) -> Sequence[Box]:
+    """Returns the parts of a box, no larger than `most` and of about the same size."""
     return tiles(box, [-(-n // -(-n // side)) for n, side in zip(box.shape, most, strict=True)])
 
 

@@ -1,54 +1,65 @@
-"""Stage `postprocess`: probabilities become a segmentation.
+"""Stage `postprocess`: probabilities become a segmentation, and objects.
 
     python -m asem_jax.main --config configs/quickstart.py --workdir runs/quickstart
 
-Resamples the probability if asked, chooses the threshold on regions if none is given, writes `segmentation`
-(uint8, 0 or 1, with a pyramid) into `target` block by block, and `postprocess.json` into the run folder. Run
-again it continues with the blocks that are missing.
+In this order, each step only where the config asks for it: resample the probability, smooth it, choose the threshold
+on regions, threshold, fill holes, find objects (split where they touch), leave small ones out. Writes `segmentation`
+(uint8, 0 or 1) and `objects` (one number each) with their pyramids into `target` block by block, and
+`postprocess.json` into the run folder. Run again it continues with the blocks that are missing.
 """
 
 import json
 import logging
+import math
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from ml_collections import ConfigDict
 
 from asem_jax import devices
 from asem_jax.measurement import metrics
 from asem_jax.measurement.metrics import ProbabilityHistogram
 from asem_jax.measurement.scoring import Region, open_region, sweep_thresholds
+from asem_jax.segmentation.components import find_components, id_dtype
+from asem_jax.segmentation.holes import fill_holes
 from asem_jax.segmentation.labels import threshold as apply_threshold
-from asem_jax.volumes.blockwise import Ledger, run_blocks
-from asem_jax.volumes.geometry import Box, float3, tiles
+from asem_jax.segmentation.parts import MakeVolume, Parts, parts_of, write_objects
+from asem_jax.segmentation.smoothing import smooth_volume
+from asem_jax.segmentation.splitting import split_objects
+from asem_jax.volumes.block_job import BlockJob
+from asem_jax.volumes.blockwise import run_blocks
+from asem_jax.volumes.geometry import Box, float3, int3, tiles
+from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.pyramid import write_pyramid
 from asem_jax.volumes.resample import resample_volume
 from asem_jax.volumes.volume import Volume, create_volume, open_volume
 
 logger = logging.getLogger(__name__)
 
+STEPS = "steps"
+"""Group in the target for what is in between; removed at the end."""
+
 
 def run(config: ConfigDict, workdir: Path) -> None:
-    """Segments the volume that `config` (section "postprocess") names; see `asem_jax.stages.settings`."""
+    """Segments the volume that `config` (section "postprocess") names; see `asem_jax.settings`."""
     if not devices.is_speaker():
         return
     ledger = Ledger(workdir / "ledgers" / "postprocess-segmentation.jsonl", _without_speed(config.to_dict()))
+    notes = workdir / "postprocess.json"
+    if ledger.is_complete and notes.exists():
+        logger.info("%s is segmented already; nothing to do", config.probability)
+        return
     probability = open_volume(config.probability)
     regions = [open_region(name, **region) for name, region in config.threshold_regions.items()]
     _check(probability, config.threshold, regions)
-    storage = {name: config[name] for name in ("chunk_shape", "shard_shape", "zarr_format", "num_threads")}
-    if config.voxel_size_nm is not None:
-        probability = resample_probability(
-            probability,
-            f"{config.target}/probability_resampled",
-            voxel_size_nm=config.voxel_size_nm,
-            ledger_path=workdir / "ledgers" / "postprocess-probability.jsonl",
-            **storage,
-        )
-    notes = workdir / "postprocess.json"
+    _check_block_shape(config)
+    job = _job(config, workdir, begun=bool(ledger.finished))
+    probability = prepare_probability(probability, config, workdir, job)
     if not (ledger.finished and notes.exists()):
         choice = choose_threshold(
             probability,
@@ -58,9 +69,113 @@ def run(config: ConfigDict, workdir: Path) -> None:
             exclude_outwards=config.exclude_outwards,
         )
         _write_json(notes, choice)
-    threshold = json.loads(notes.read_text())["threshold"]
-    address = f"{config.target}/segmentation"
-    segment_volume(probability, address, threshold=threshold, ledger=ledger, **storage)
+    if ledger.is_complete:
+        return
+    choice = json.loads(notes.read_text())
+    later = config.fill_holes_nm3 is not None or config.objects is not None
+    mask = segment_volume(
+        probability,
+        f"{config.target}/{STEPS}/thresholded" if later else f"{config.target}/segmentation",
+        threshold=choice["threshold"],
+        ledger=ledger,
+        **_storage(config),
+    )
+    if later:
+        _write_json(notes, choice | {"steps": refine(mask, config, job)})
+    else:
+        _finish(mask, ledger, labels=True)
+    ledger.mark_complete()
+    for folder in (Path(f"{config.target}/{STEPS}"), job.folder):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def prepare_probability(probability: Volume, config: ConfigDict, workdir: Path, job: BlockJob) -> Volume:
+    """Returns the probability at the voxel size and as smooth as the config wants it, written if it has to be.
+
+    Args:
+      probability: uint8, 255 = 1.
+      config: the section "postprocess".
+      workdir: for the ledger of what is resampled.
+      job: of what follows.
+    """
+    if config.voxel_size_nm is not None:
+        probability = resample_probability(
+            probability,
+            f"{config.target}/probability_resampled",
+            voxel_size_nm=config.voxel_size_nm,
+            ledger_path=workdir / "ledgers" / "postprocess-probability.jsonl",
+            **_storage(config),
+        )
+    if config.smoothing_nm is None:
+        return probability
+    smooth = _make(config, probability, "probability_smoothed", np.dtype(np.uint8))
+    smooth_volume(probability, smooth, sigma_nm=config.smoothing_nm, job=job.part("smoothing"))
+    return smooth
+
+
+def refine(mask: Volume, config: ConfigDict, job: BlockJob) -> dict[str, Any]:
+    """Writes segmentation and objects of a thresholded volume; returns what each step did, as JSON.
+
+    Args:
+      mask: nonzero = from the threshold on.
+      config: the section "postprocess".
+      job: of these steps.
+    """
+
+    def make(name: str, dtype: np.dtype[Any]) -> Volume:
+        return _make(config, mask, name, dtype)
+
+    steps: dict[str, Any] = {}
+    byte = np.dtype(np.uint8)
+    if config.fill_holes_nm3 is not None:
+        filled = make("segmentation" if config.objects is None else f"{STEPS}/filled", byte)
+        steps["filled"] = fill_holes(mask, filled, max_nm3=config.fill_holes_nm3, job=job.part("holes"))
+        mask = filled
+    finished = [mask]
+    if config.objects is not None:
+        parts = find_parts(mask, config.objects, make, job.part("objects"))
+        min_voxels = (config.objects.min_nm3 or 0.0) / math.prod(mask.voxel_size_nm)
+        kept = parts.sizes >= min_voxels
+        steps["objects"] = {
+            "found": len(kept),
+            "kept": int(kept.sum()),
+            "voxels": int(parts.sizes[kept].sum()),
+            "dropped_voxels": int(parts.sizes[~kept].sum()),
+        }
+        finished = [make("objects", id_dtype(int(kept.sum()))), make("segmentation", byte)]
+        write_objects(parts, *finished, min_voxels=min_voxels, job=job.part("objects"))
+    for volume in finished:
+        write_pyramid(volume, labels=True, num_threads=config.num_threads)
+    logger.info("%s: %s", config.target, steps)
+    return steps
+
+
+def find_parts(mask: Volume, settings: ConfigDict, make: MakeVolume, job: BlockJob) -> Parts:
+    """Returns the objects of a mask: its components, split at necks if that is asked for.
+
+    Args:
+      mask: nonzero = object.
+      settings: the section "objects" of "postprocess".
+      make: creates a volume on the grid of `mask`, for what splitting needs.
+      job: of this step.
+    """
+
+    def read(box: Box) -> npt.NDArray[np.bool_]:
+        return mask.read(box) != 0
+
+    if settings.split_depth_nm is None:
+        components = find_components(
+            read, mask.shape, connectivity=settings.connectivity, job=job, label=f"objects of {mask.address}"
+        )
+        return parts_of(components, read)
+    return split_objects(
+        mask,
+        connectivity=settings.connectivity,
+        depth_nm=settings.split_depth_nm,
+        reach_nm=settings.split_reach_nm,
+        make=lambda name, dtype: make(f"{STEPS}/{name}", dtype),
+        job=job,
+    )
 
 
 def resample_probability(
@@ -153,14 +268,16 @@ def segment_volume(
 ) -> Volume:
     """Writes where `probability` is at least `threshold`; continues where it stopped. Returns that volume.
 
+    The pyramid is left to the caller.
+
     Args:
       probability: uint8, 255 = 1.
-      address: of the segmentation: uint8, 1 = foreground, with a pyramid.
+      address: of the segmentation: uint8, 1 = foreground.
       threshold: probability, 0 to 1.
       chunk_shape: unit of compression, voxels z y x; also what is read and written at a time.
       shard_shape: unit of a file, voxels z y x; None = each chunk is a file.
       zarr_format: 2 or 3.
-      ledger: of this job; the mark after the last block says that the pyramid is written too.
+      ledger: of this job.
       num_threads: blocks at a time.
     """
     segmentation = create_volume(
@@ -180,7 +297,6 @@ def segment_volume(
 
     blocks = tiles(segmentation.box, segmentation.chunk_shape)
     run_blocks(segment, blocks, label=f"segment {address}", ledger=ledger, num_threads=num_threads)
-    _finish(segmentation, ledger, labels=True)
     return segmentation
 
 
@@ -192,6 +308,45 @@ def _finish(volume: Volume, ledger: Ledger, *, labels: bool) -> None:
         return
     write_pyramid(volume, labels=labels)
     ledger.mark(num_blocks)
+
+
+def _storage(config: ConfigDict) -> dict[str, Any]:
+    """Returns how volumes are stored, and how many threads write them."""
+    return {name: config[name] for name in ("chunk_shape", "shard_shape", "zarr_format", "num_threads")}
+
+
+def _make(config: ConfigDict, like: Volume, name: str, dtype: np.dtype[Any]) -> Volume:
+    """Creates a volume in the target on the grid of another one, or opens the one that is there."""
+    return create_volume(
+        f"{config.target}/{name}",
+        shape=like.shape,
+        dtype=dtype,
+        voxel_size_nm=like.voxel_size_nm,
+        offset_nm=like.offset_nm,
+        chunk_shape=config.chunk_shape,
+        shard_shape=config.shard_shape,
+        zarr_format=config.zarr_format,
+        attributes={"made_from": config.probability},
+    )
+
+
+def _job(config: ConfigDict, workdir: Path, *, begun: bool) -> BlockJob:
+    """Returns the job of the steps around the threshold; what an earlier one left is removed."""
+    folder = workdir / "ledgers" / "postprocess-steps"
+    if not begun and not Path(config.target).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+    block_shape = config.block_shape or config.shard_shape or config.chunk_shape
+    return BlockJob(folder, int3(block_shape, "block_shape"), config.num_threads, _without_speed(config.to_dict()))
+
+
+def _check_block_shape(config: ConfigDict) -> None:
+    """Raises if two blocks would write to one file."""
+    file = config.shard_shape or config.chunk_shape
+    if config.block_shape and any(b % f for b, f in zip(config.block_shape, file, strict=True)):
+        raise ValueError(
+            f"postprocess.block_shape={tuple(config.block_shape)} is not a multiple of {tuple(file)}, what a file "
+            "holds (shard_shape or chunk_shape); make it one, or give None for one file at a time."
+        )
 
 
 def _without_speed(settings: Mapping[str, Any]) -> dict[str, Any]:

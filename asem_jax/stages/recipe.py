@@ -23,7 +23,7 @@ from asem_jax.training.step import Recipe
 from asem_jax.training.targets import label_padding
 from asem_jax.volumes.alignment import grid_shift
 from asem_jax.volumes.geometry import Box, Float3, Int3, float3, int3
-from asem_jax.volumes.grey_values import percentiles, sample_blocks
+from asem_jax.volumes.grey_values import all_equalised, percentiles, sample_blocks
 from asem_jax.volumes.incasem import read_data_config
 from asem_jax.volumes.volume import Volume, open_volume
 
@@ -159,6 +159,7 @@ def make_card(config: ConfigDict, regions: Sequence[TrainingRegion]) -> ModelCar
         polarity=config.polarity,
         training_regions=tuple(f"{region.raw.address} {region.box.start} to {region.box.stop}" for region in regions),
         version=__version__,
+        equalised=all_equalised(region.raw for region in regions),
         grey_percentiles=percentiles(
             region.raw.read(block) for region in regions for block in sample_blocks(region.box)
         ),

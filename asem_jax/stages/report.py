@@ -21,6 +21,7 @@ import asem_jax
 from asem_jax import devices
 from asem_jax.measurement.scoring import open_region, voxel_shift
 from asem_jax.reporting import page, sections
+from asem_jax.reporting.runs import Run, comparison_section
 from asem_jax.volumes.volume import open_volume
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
       workdir: read for what other stages left there; receives report.html.
 
     Raises:
+      FileNotFoundError: a run to compare with, or a picture, is not there.
       ValueError: there is no region, or the volumes do not fit each other.
     """
     if not devices.is_speaker():
@@ -45,10 +47,12 @@ def run(config: ConfigDict, workdir: Path) -> None:
     for region in regions:
         for volume in (raw, segmentation):
             voxel_shift(volume, region.labels, region.box)
+    others = [_run(name, _folder(name, folder)) for name, folder in config.runs.items()]
     zone = {"exclude_inwards": config.exclude_inwards, "exclude_outwards": config.exclude_outwards}
     parts = [
         page.paragraph(f"asem_jax {asem_jax.__version__}, JAX {version('jax')}, NumPy {np.__version__}", "lead"),
         *sections.scores_section(_read_json(workdir / "scores.json")),
+        *comparison_section([_run("this run", workdir), *others]),
         *sections.overlay_section(
             raw,
             segmentation,
@@ -67,10 +71,23 @@ def run(config: ConfigDict, workdir: Path) -> None:
         ),
         *sections.training_section(_read_lines(workdir / "metrics.jsonl")),
         *sections.threshold_section(_read_json(workdir / "postprocess.json")),
+        *sections.pictures_section(config.pictures),
         *sections.run_section(raw, segmentation, _read_json(workdir / "config.json")),
     ]
     _write(workdir / "report.html", page.page(config.title, parts))
     logger.info("the report is %s", workdir / "report.html")
+
+
+def _run(name: str, folder: Path) -> Run:
+    """Returns what a run folder holds."""
+    return Run(name, _read_json(folder / "scores.json"), _read_lines(folder / "metrics.jsonl"))
+
+
+def _folder(name: str, folder: str) -> Path:
+    """Returns the folder of a run to compare with."""
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"report.runs.{name}={folder!r} is no folder; give the --workdir of a run.")
+    return Path(folder)
 
 
 def _read_json(path: Path) -> Any:

@@ -21,8 +21,9 @@ from asem_jax.simulation.microscope import Microscope
 from asem_jax.simulation.preparation import Preparation
 from asem_jax.simulation.scene import lattices, numbering, simulate_block
 from asem_jax.simulation.truth import write_truths
-from asem_jax.volumes.blockwise import Ledger, run_blocks
+from asem_jax.volumes.blockwise import run_blocks
 from asem_jax.volumes.geometry import Box, Int3, int3, tiles
+from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.pyramid import write_pyramid
 from asem_jax.volumes.volume import Volume, create_volume
 

@@ -29,8 +29,9 @@ from asem_jax.simulation.annotation import (
     sections_of,
 )
 from asem_jax.simulation.strokes import Strokes, stroke_effort, stroked
-from asem_jax.volumes.blockwise import Ledger, run_blocks
+from asem_jax.volumes.blockwise import run_blocks
 from asem_jax.volumes.geometry import Box, Int3, int3, tiles
+from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.pyramid import write_pyramid
 from asem_jax.volumes.volume import Volume, create_volume, open_volume
 

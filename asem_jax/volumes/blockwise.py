@@ -1,193 +1,265 @@
 """Running a function over blocks, with a ledger of those that are finished.
 
-The ledger is what makes a killed job continue: a block is marked only after its function returned, that is
-after its data has landed. Laws that hold (and are tested):
+A block is marked only after its function returned, that is after its data has landed. A block that fails is tried again
+after others, a stated number of times; in the end those that never succeeded are listed, and only they are missing.
+Laws that hold (and are tested):
 
 * interrupted and started again equals uninterrupted, if the function of a block writes the same data each
   time;
-* a ledger never mixes two jobs: other settings are refused;
-* a line torn by a crash counts as not written.
+* shared among shards equals one process, also if one of them is killed and run again, or another number of them;
+* what follows the blocks is done once, by the process that finishes last.
+
+Blocks are a sequence that makes each when it is asked for (`tiles`), and what is remembered of a finished one is a
+byte, so the memory does not depend on the volume in any way that matters.
 """
 
-import json
 import logging
-import os
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import Any, Self, TypeVar
+from queue import SimpleQueue
+from typing import Generic, Self, TypeVar
 
-from asem_jax.progress import progress
-from asem_jax.volumes import ngff
+from asem_jax.progress import Progress, progress
+from asem_jax.volumes.ledger import Ledger, Shard, exclusive
 
 Block = TypeVar("Block")
-COMPLETE = -1  # stands for what follows the blocks
+
+FAILURES_IN_A_ROW = 16
+"""So many failures without a success between say that the storage is at fault, not a block: then it is waited for."""
+
+PAUSE_SECONDS = 5.0
+"""Before failed blocks are tried again; four times as long before each further time."""
+
+_LISTED = 10  # failed blocks in the message of the error; the log has all
 
 logger = logging.getLogger(__name__)
 
 
-class Ledger:
-    """The list of finished blocks of one job, in a file that survives a crash.
+@dataclass(frozen=True)
+class Workers:
+    """Who runs the blocks: threads, or the processes of a cluster (see `cluster.open_workers`).
 
-    One process writes to a ledger at one time.
+    Attributes:
+      executor: takes the blocks.
+      at_once: blocks that it is given at a time.
     """
 
-    def __init__(self, path: str | Path, settings: Mapping[str, Any]) -> None:
-        """Opens the ledger, or starts one.
+    executor: Executor
+    at_once: int
+
+
+class Agenda(Generic[Block]):
+    """What is left to do of a job's blocks, used as a context: ends with an error if some could not be done.
+
+    `rounds` gives the blocks; each of them is answered by `done` or `failed`.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[Block],
+        *,
+        label: str,
+        ledger: Ledger | None = None,
+        retries: int = 0,
+        shard: Shard | None = None,
+    ) -> None:
+        """Finds what is left.
 
         Args:
-          path: a .jsonl file; folders above it are made.
-          settings: everything that decides what the blocks hold, JSON values.
+          blocks: the same, in the same order, on every start: a block's index is its identity.
+          label: what is being done, for the progress display and messages.
+          ledger: of this job; None does every block.
+          retries: how many times a block that fails is tried again.
+          shard: does only the blocks of a shard.
 
         Raises:
-          ValueError: the ledger there belongs to a job with other settings, or is no ledger.
+          ValueError: `retries` is below 0.
         """
-        self.path = Path(path)
-        self.settings: dict[str, Any] = json.loads(json.dumps(dict(settings)))
-        self._finished: set[int] = set()
-        lines = self._whole_lines()
-        if not lines:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            ngff.write_text(self.path, json.dumps({"settings": self.settings}) + "\n")
-            return
-        self._check_settings(lines[0])
-        self._finished = {self._index(line) for line in lines[1:]}
+        if retries < 0:
+            raise ValueError(f"retries={retries} is no number of times; give 0 or more.")
+        self._blocks, self._label, self._ledger, self._retries = blocks, label, ledger, retries
+        self._mine = range(len(blocks)) if shard is None else shard.indices(len(blocks))
+        finished = ledger.finished if ledger is not None else set()
+        self._waiting = (index for index in self._mine if index not in finished)
+        self._again: deque[int] = deque()
+        self._attempts: dict[int, int] = {}
+        self._lost: dict[int, str] = {}
+        self._first_error: Exception | None = None
+        self._in_a_row = 0
+        num_finished = sum(index in finished for index in self._mine)
+        self._bar: Progress[object] = progress(len(self._mine), label=label, unit="blocks", initial=num_finished)
+        self._open = ExitStack()
 
-    @property
-    def finished(self) -> set[int]:
-        """Indices of the blocks that are finished."""
-        return self._finished - {COMPLETE}
+    def rounds(self) -> Iterator[Iterator[tuple[int, Block]]]:
+        """Yields rounds of (index, block) until nothing is left, or nothing succeeds; with a pause between them."""
+        pause = PAUSE_SECONDS
+        while True:
+            yield self._round()
+            if not self._again:
+                return
+            logger.warning("%s: %d blocks failed and are tried again", self._label, len(self._again))
+            time.sleep(pause)
+            pause *= 4
 
-    def mark(self, index: int) -> None:
-        """Records block `index` as finished; on disk when this returns."""
-        with self.path.open("a") as file:
-            file.write(json.dumps({"finished": index}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self._finished.add(index)
+    def done(self, index: int) -> None:
+        """Says that the data of a block has landed."""
+        self._in_a_row = 0
+        self._attempts.pop(index, None)
+        if self._ledger is not None:
+            self._ledger.mark_soon(index)
+        self._bar.update(1)
 
-    @property
-    def is_complete(self) -> bool:
-        """Says whether the job that follows its blocks with a last step has done that too."""
-        return COMPLETE in self._finished
-
-    def mark_complete(self) -> None:
-        """Records that nothing is left to do, not even what follows the blocks (the pyramid)."""
-        self.mark(COMPLETE)
+    def failed(self, index: int, error: Exception) -> None:
+        """Says that a block failed, and why: it comes again in the next round, or was tried often enough."""
+        self._in_a_row += 1
+        self._first_error = self._first_error or error
+        attempt = self._attempts.pop(index, 0) + 1
+        what = f"block {index} of {len(self._blocks)}, {self._blocks[index]}"
+        logger.warning("%s: %s, failed: %s: %s", self._label, what, type(error).__name__, error)
+        if attempt <= self._retries:
+            self._attempts[index] = attempt
+            self._again.append(index)
+        else:
+            self._lost[index] = f"{what}: {type(error).__name__}: {error}"
 
     def __enter__(self) -> Self:
-        """Returns itself; each mark is on disk already, so leaving the block has nothing to do."""
+        """Opens the progress display, and the ledger for writing."""
+        with ExitStack() as stack:
+            if self._ledger is not None:
+                stack.enter_context(self._ledger)
+            stack.enter_context(self._bar)
+            self._open = stack.pop_all()
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        """Lets an exception pass."""
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        """Brings all marks to disk.
 
-    def _whole_lines(self) -> list[str]:
-        """Returns the complete lines of the file, after cutting off a torn last one."""
-        if not self.path.exists():
-            return []
-        content = self.path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            os.truncate(self.path, len(whole))
-        return whole.decode().splitlines()
+        Raises:
+          RuntimeError: blocks failed every time; they are listed.
+        """
+        self._open.close()
+        if kind is None and self._lost:
+            listed = "".join(f"\n  {text}" for text in islice(self._lost.values(), _LISTED))
+            more = f"\n  and {len(self._lost) - _LISTED} more, see the log" if len(self._lost) > _LISTED else ""
+            untried = "; the rest was not tried after so many in a row" if next(self._waiting, None) is not None else ""
+            times = f"{self._retries + 1} times" if self._retries else "once"
+            raise RuntimeError(
+                f"{self._label}: {len(self._lost)} of {len(self._mine)} blocks failed, each tried {times}{untried}; "
+                f"what is finished is kept: remove the cause and give the same command again.{listed}{more}"
+            ) from self._first_error
 
-    def _check_settings(self, line: str) -> None:
-        """Raises if the first line of the file names other settings."""
-        there = self._parsed(line).get("settings")
-        if not isinstance(there, dict):
-            raise ValueError(f"{self.path} is no ledger (first line: {line[:80]!r}); remove it or use another path.")
-        old, new = _flat(there), _flat(self.settings)
-        names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
-        if names:
-            changes = "; ".join(f"{name}: {old.get(name)!r} -> {new.get(name)!r}" for name in names)
-            raise ValueError(
-                f"{self.path} belongs to a job with other settings ({changes}); restore them to continue it, "
-                "or remove the ledger and what the job wrote to start again."
-            )
-
-    def _index(self, line: str) -> int:
-        """Returns the block that a line of the file marks."""
-        value = self._parsed(line).get("finished")
-        if not isinstance(value, int):
-            raise ValueError(f"{self.path} has the line {line[:80]!r}, which marks no block; remove that line.")
-        return value
-
-    def _parsed(self, line: str) -> dict[str, Any]:
-        """Returns a line as an object, empty where it is none."""
-        try:
-            value = json.loads(line)
-        except json.JSONDecodeError:
-            return {}
-        return value if isinstance(value, dict) else {}
+    def _round(self) -> Iterator[tuple[int, Block]]:
+        """Yields the blocks to be tried again, then those that were not tried, while it is not all in vain."""
+        again, self._in_a_row = len(self._again), 0
+        while self._in_a_row < FAILURES_IN_A_ROW:
+            if again:
+                again, index = again - 1, self._again.popleft()
+            elif (index := next(self._waiting, -1)) < 0:
+                return
+            yield index, self._blocks[index]
 
 
 def run_blocks(
     function: Callable[[Block], object],
-    blocks: Iterable[Block],
+    blocks: Sequence[Block],
     *,
     label: str,
     ledger: Ledger | None = None,
     num_threads: int = 2,
+    retries: int = 0,
+    shard: Shard | None = None,
+    workers: Workers | None = None,
 ) -> None:
     """Runs `function` on each block that the ledger does not hold, and marks it when `function` returned.
 
-    Blocks run in threads, at most `num_threads` at one time, in any order; no more than that many are held.
+    Blocks run in any order; no more than are at work are held.
 
     Args:
-      function: does all of one block's work; what it wrote must have landed when it returns.
+      function: does all of one block's work; what it wrote must have landed when it returns. For workers in other
+        processes it is pickled.
       blocks: the same, in the same order, on every start: a block's index is its identity.
       label: what is being done, for the progress display and messages.
       ledger: of this job; None runs every block.
-      num_threads: at least 1.
+      num_threads: blocks at one time, at least 1.
+      retries: how many times a block that fails is tried again.
+      shard: runs only the blocks of a shard.
+      workers: run the blocks instead of threads of this process.
 
     Raises:
       ValueError: `num_threads` is below 1.
-      BaseException: what `function` raised, with a note that names the block. Blocks under way are finished
-        and marked first.
+      RuntimeError: blocks failed every time; they are listed. All others are finished and marked, unless so many
+        failed in a row that the storage must be at fault.
     """
     if num_threads < 1:
         raise ValueError(f"num_threads={num_threads} runs nothing; give at least 1.")
-    blocks = list(blocks)
-    finished = ledger.finished if ledger is not None else set()
-    waiting = ((index, block) for index, block in enumerate(blocks) if index not in finished)
-    num_finished = len(finished & set(range(len(blocks))))
-    bar = progress(len(blocks), label=label, unit="blocks", initial=num_finished)
-    with bar, ThreadPoolExecutor(num_threads) as pool:
-        running: dict[Future[object], tuple[int, Block]] = {}
-        failures: list[BaseException] = []
-        while True:
-            room = 0 if failures else num_threads - len(running)
-            running |= {pool.submit(function, block): (index, block) for index, block in islice(waiting, room)}
-            if not running:
-                break
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                index, block = running.pop(future)
-                error = future.exception()
-                if error is not None:
-                    failures.append(_named(error, f"{label}: block {index} of {len(blocks)}, {block}, failed"))
-                    continue
-                if ledger is not None:
-                    ledger.mark(index)
-                bar.update(1)
-    if failures:
-        raise failures[0]
+    with ExitStack() as stack:
+        agenda = stack.enter_context(Agenda(blocks, label=label, ledger=ledger, retries=retries, shard=shard))
+        if workers is None:
+            workers = Workers(stack.enter_context(ThreadPoolExecutor(num_threads)), num_threads)
+        for blocks_of_round in agenda.rounds():
+            _run_round(function, blocks_of_round, agenda, workers)
 
 
-def _named(error: BaseException, note: str) -> BaseException:
-    """Returns `error` with `note`, after logging it: of several failures only one can be raised."""
-    logger.error("%s: %s", note, error)
-    error.add_note(note)
-    return error
+def _run_round(
+    function: Callable[[Block], object],
+    blocks: Iterator[tuple[int, Block]],
+    agenda: Agenda[Block],
+    workers: Workers,
+) -> None:
+    """Runs some blocks; also when it is interrupted, the finished ones are marked."""
+    landed: SimpleQueue[Future[object]] = SimpleQueue()
+    running: dict[Future[object], int] = {}
 
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns nested settings with dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            flat |= _flat(value, f"{prefix}{name}.")
+    def settle() -> None:
+        future = landed.get()
+        index, error = running.pop(future), future.exception()
+        if error is None:
+            agenda.done(index)
+        elif isinstance(error, Exception):
+            agenda.failed(index, error)
         else:
-            flat[prefix + name] = value
-    return flat
+            raise error
+
+    try:
+        while True:
+            for index, block in islice(blocks, workers.at_once - len(running)):
+                future = workers.executor.submit(function, block)
+                running[future] = index
+                future.add_done_callback(landed.put)
+            if not running:
+                return
+            settle()
+    except BaseException:
+        while running:
+            settle()
+        raise
+
+
+def finish(step: Callable[[], object], *, ledger: Ledger, num_blocks: int, label: str) -> None:
+    """Does what follows the blocks, once, if all of them are finished: in the process that comes here last.
+
+    Args:
+      step: what follows; killed within, it is done again from its beginning.
+      ledger: of the job.
+      num_blocks: of all shards.
+      label: of the step, for the log.
+    """
+    checking, working = (ledger.path.parent / f".{name}.lock" for name in ("check", "finish"))
+    with ExitStack() as work:
+        with exclusive(checking, wait=True):
+            is_mine = work.enter_context(exclusive(working, wait=False))
+            ledger.refresh()
+            left = sum(index not in ledger.finished for index in range(num_blocks))
+            if left or ledger.is_complete:
+                logger.info("%s: %s", label, f"{left} blocks are left to other shards" if left else "done already")
+                return
+            if not is_mine:
+                logger.info("%s: another process is at it", label)
+                return
+        step()
+        ledger.mark_complete()

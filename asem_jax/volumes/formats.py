@@ -1,283 +1,78 @@
-"""TIFF stacks, in and out: a folder of sections, or one file of many pages (plain, BigTIFF, ImageJ, OME).
+"""Which reader a source needs, told from its address: TIFF, HDF5, MRC, or a container that `open_volume` knows."""
 
-A page is a section. Pages are read and written a slab at a time, so the memory is that of a slab and not of
-the volume. Laws that hold (and are tested):
-
-* a volume written as TIFF and read again is equal, in its voxel size too;
-* pages of another shape, dtype or number of channels are refused by name before anything is read.
-"""
-
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import tifffile
+from asem_jax.volumes.hdf5 import is_hdf5, open_hdf5
+from asem_jax.volumes.mrc import is_mrc, open_mrc
+from asem_jax.volumes.remote import is_remote
+from asem_jax.volumes.sections import SUFFIXES
+from asem_jax.volumes.source import Source, check_source
+from asem_jax.volumes.tiff import is_tiff, open_stack
+from asem_jax.volumes.volume import open_volume
 
-from asem_jax.volumes.blockwise import Ledger, run_blocks
-from asem_jax.volumes.geometry import Box, Float3, Int3, int3, tiles
-from asem_jax.volumes.sections import SUFFIXES, ordered_sections
-from asem_jax.volumes.tags import imagej_description, imagej_voxel_size, ome_voxel_size, resolution_tags
-from asem_jax.volumes.volume import Volume
-
-CLASSIC_TIFF_BYTES = 2**32 - 2**25
-"""Voxels beyond this need BigTIFF; the rest of 4 GiB is for the tags."""
-
-IMAGEJ_TAGS: dict[str, Any] = {
-    "photometric": "minisblack",
-    "metadata": None,
-    "resolutionunit": 1,
-    "software": "asem_jax",
-}
+FORMATS = "a TIFF file or a folder of them, an HDF5 file and its dataset, an MRC file, OME-Zarr, N5 or precomputed"
 
 
-@dataclass(frozen=True)
-class Page:
-    """Where one section lies.
-
-    Attributes:
-      path: the file.
-      index: its page.
-      first_byte: where its voxels begin, in files whose pages ImageJ left unlisted; otherwise None.
-      stored_dtype: with its byte order, where `first_byte` is given.
-    """
-
-    path: Path
-    index: int
-    first_byte: int | None = None
-    stored_dtype: str = ""
-
-
-@dataclass(frozen=True)
-class Stack:
-    """A stack of sections in TIFF files, found and checked, not yet read.
-
-    Attributes:
-      source: as the user wrote it.
-      pages: one per section.
-      shape: voxels, z y x.
-      dtype: of the voxels; single bits are uint8.
-      voxel_size_nm: as the tags state it, z y x; None if they do not.
-    """
-
-    source: str
-    pages: tuple[Page, ...]
-    shape: Int3
-    dtype: np.dtype[Any]
-    voxel_size_nm: Float3 | None
-
-    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Returns sections `start` to `stop` - 1, [z, y, x].
-
-        Raises:
-          ValueError: a file cannot be decoded.
-        """
-        array = np.empty((stop - start, *self.shape[1:]), self.dtype)
-        wanted = self.pages[start:stop]
-        for path in dict.fromkeys(page.path for page in wanted):
-            with tifffile.TiffFile(path) as tiff:
-                for z, page in enumerate(wanted):
-                    if page.path == path:
-                        array[z] = _read_page(tiff, page, self.shape[1:])
-        return array
-
-
-def is_tiff(source: str | Path) -> bool:
-    """Says whether `source` is written like a TIFF file or a folder of sections, not like a volume's address.
-
-    Example:
-      >>> is_tiff("stack.TIF"), is_tiff("sections/"), is_tiff("cell.zarr/raw")
-      (True, True, False)
-    """
-    in_container = any(part.endswith(".zarr") for part in Path(source).parts)
-    return not in_container and (Path(source).suffix.lower() in SUFFIXES or str(source).endswith("/"))
-
-
-def open_stack(source: str | Path, *, allow_gaps: bool = False) -> Stack:
-    """Finds and checks the sections of a TIFF stack.
+def open_source(
+    address: str,
+    *,
+    allow_gaps: bool = False,
+    level: int = 0,
+    channel: int | None = None,
+    axes: str = "",
+    voxel_size_nm: Sequence[float] | None = None,
+) -> Source:
+    """Finds and checks what lies at an address; reads no voxels, but those that show whether they can be decoded.
 
     Args:
-      source: a .tif or .tiff file of one or many pages, or a folder with one such file per section.
-      allow_gaps: accept missing numbers in a folder.
+      address: a TIFF file or a folder of sections, a dataset "file.h5/name", an MRC file, or an image in OME-Zarr,
+        zarr, N5 or neuroglancer's precomputed format, on disk or over the network.
+      allow_gaps: accept missing sections of a folder, and read chunks of zarr that nobody wrote as 0.
+      level: which resolution, of an image that has several.
+      channel: which one, of an image that has several.
+      axes: letters of the stored axes, of HDF5 and plain arrays that do not name them.
+      voxel_size_nm: of arrays that do not state it, z y x.
 
     Raises:
-      FileNotFoundError: there is no such file or folder.
-      ValueError: it holds no stack of equal grey-valued sections that can be decoded.
+      FileNotFoundError: nothing is there.
+      ValueError: it is damaged, or no volume.
     """
-    path = Path(source)
-    if not path.exists():
-        raise FileNotFoundError(f"{source} is not there; give a TIFF file or a folder of them.")
-    files = ordered_sections(path, allow_gaps=allow_gaps) if path.is_dir() else [path]
-    pages: list[Page] = []
-    first: tuple[tuple[int, ...], np.dtype[Any], Float3 | None] | None = None
-    for file in files:
-        found, shape, dtype, voxel_size_nm = _inspect(file)
-        if path.is_dir() and len(found) != 1:
-            raise ValueError(
-                f"{file} has {len(found)} pages, a folder holds one section per file; give the file itself."
-            )
-        first = first or (shape, dtype, voxel_size_nm)
-        if (shape, dtype) != first[:2]:
-            raise ValueError(
-                f"{file} has {_pixels(shape, dtype)}, {files[0].name} has {_pixels(*first[:2])}; "
-                "all sections need one size and type: crop or convert them, or move the file away."
-            )
-        pages += found
-    assert first is not None
-    shape, dtype, voxel_size_nm = first
-    kept = np.dtype(np.uint8) if dtype == np.bool_ else dtype
-    return Stack(str(source), tuple(pages), int3((len(pages), *shape), "shape"), kept, voxel_size_nm)
-
-
-def write_stack(volume: Volume, path: str | Path) -> None:
-    """Writes a volume as one TIFF file that Fiji opens with its voxel size; BigTIFF where it is large.
-
-    The file appears under its name when it is complete. Memory: one slab of `volume.chunk_shape[0]` sections.
-
-    Args:
-      volume: written unchanged, in its dtype.
-      path: of the file; an older one is replaced.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    num_bytes = volume.box.num_voxels * volume.dtype.itemsize
-    with tifffile.TiffWriter(temporary, bigtiff=num_bytes > CLASSIC_TIFF_BYTES) as tiff:
-        tiff.write(
-            _pages(volume),
-            shape=volume.shape,
-            dtype=volume.dtype,
-            description=imagej_description(volume.shape[0], volume.voxel_size_nm),
-            resolution=resolution_tags(volume.voxel_size_nm),
-            **IMAGEJ_TAGS,
-        )
-    temporary.replace(path)
-
-
-def write_sections(volume: Volume, folder: str | Path, *, ledger: Ledger | None = None, num_threads: int = 2) -> None:
-    """Writes a volume as a folder of numbered TIFF files, one per section, with the voxel size in each.
-
-    Memory: one slab of `volume.chunk_shape[0]` sections per thread.
-
-    Args:
-      volume: written unchanged, in its dtype.
-      folder: made where it is not there; files of the same names are replaced.
-      ledger: of finished slabs; None writes all.
-      num_threads: slabs written at a time.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    digits = max(4, len(str(volume.shape[0] - 1)))
-
-    def write(slab: Box) -> None:
-        for z, section in enumerate(volume.read(slab), start=slab.start[0]):
-            temporary = folder / f".section_{z:0{digits}d}.partial"
-            tifffile.imwrite(
-                temporary,
-                section,
-                description=imagej_description(1, volume.voxel_size_nm),
-                resolution=resolution_tags(volume.voxel_size_nm),
-                **IMAGEJ_TAGS,
-            )
-            temporary.replace(folder / f"section_{z:0{digits}d}.tif")
-
-    run_blocks(write, slabs(volume), label=f"export to {folder}", ledger=ledger, num_threads=num_threads)
-
-
-def slabs(volume: Volume) -> list[Box]:
-    """Returns boxes of whole sections, one chunk thick, that cover a volume."""
-    return list(tiles(volume.box, (volume.chunk_shape[0], *volume.shape[1:])))
-
-
-def _pages(volume: Volume) -> Iterator[npt.NDArray[Any]]:
-    for slab in slabs(volume):
-        yield from volume.read(slab)
-
-
-def _inspect(path: Path) -> tuple[list[Page], tuple[int, ...], np.dtype[Any], Float3 | None]:
-    """Returns the pages of a file, the shape and dtype of each, and the voxel size that its tags state."""
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            _check_channels(tiff, path)
-            pages = _listed_pages(tiff, path)
-            key = tiff.pages.first
-            _read_page(tiff, pages[0], key.shape)
-            return pages, key.shape, np.dtype(key.dtype), _voxel_size(tiff)
-    except tifffile.TiffFileError as error:
-        raise ValueError(f"{path} is no TIFF file ({error}); give a TIFF file or move it away.") from error
-
-
-def _listed_pages(tiff: tifffile.TiffFile, path: Path) -> list[Page]:
-    """Returns all pages, after checking that they are alike."""
-    series: Any = tiff.series[0]
-    key: Any = tiff.pages.first
-    if series.is_truncated:
-        # Beyond 4 GiB ImageJ lists the first page only; the voxels of the others follow it.
-        num_bytes = key.dtype.itemsize * int(np.prod(key.shape))
-        stored = np.dtype(key.dtype).newbyteorder(tiff.byteorder).str
-        count = int(np.prod(series.shape)) // int(np.prod(key.shape))
-        return [Page(path, i, series.dataoffset + i * num_bytes, stored) for i in range(count)]
-    for index, page in enumerate(tiff.pages):
-        if (page.shape, page.dtype) != (key.shape, key.dtype):
-            raise ValueError(
-                f"{path}: page {index} has {_pixels(page.shape, page.dtype)}, page 0 has "
-                f"{_pixels(key.shape, key.dtype)}; a stack has pages of one size and type: save it without "
-                "the "
-                "others (thumbnails, labels)."
-            )
-    if len(series.pages) > len(tiff.pages):
+    address = address.rstrip("/") if is_remote(address) else address
+    is_file = is_tiff(address) or is_hdf5(address) or is_mrc(address)
+    if is_file and is_remote(address):
         raise ValueError(
-            f"{path} is one of several files of an OME-TIFF with {len(series.pages)} pages; save it as one file."
+            f"{address} is a file on a server; over the network OME-Zarr, N5 and precomputed are read: download it."
         )
-    return [Page(path, index) for index in range(len(tiff.pages))]
-
-
-def _check_channels(tiff: tifffile.TiffFile, path: Path) -> None:
-    """Raises unless each page is a whole grey-valued section."""
-    key, series = tiff.pages.first, tiff.series[0]
-    if key.samplesperpixel != 1 or len(key.shape) != 2:
-        raise ValueError(
-            f"{path} has pages of shape {key.shape} with {key.samplesperpixel} samples per pixel (RGB?), "
-            "grey values or label numbers are needed; in Fiji: Image > Type > 8-bit."
+    source: Source
+    if is_hdf5(address):
+        _check_unused(address, level=level or None)
+        source = open_hdf5(address, channel=channel, axes=axes)
+    elif is_mrc(address):
+        _check_unused(address, level=level or None, channel=channel, axes=axes or None)
+        source = open_mrc(address)
+    elif is_tiff(address) or _holds_sections(address):
+        _check_unused(address, level=level or None, channel=channel, axes=axes or None)
+        source = open_stack(address, allow_gaps=allow_gaps)
+    elif Path(address).is_file():
+        raise ValueError(f"{address} is of no format that is read; give {FORMATS}.")
+    else:
+        source = open_volume(
+            address, level=level, missing_as_zero=allow_gaps, channel=channel, axes=axes, voxel_size_nm=voxel_size_nm
         )
-    sizes = zip(series.axes, series.shape, strict=True)
-    more = [axis for axis, size in sizes if size > 1 and axis not in "YX"]
-    if len(more) > 1 or "C" in more:
-        raise ValueError(
-            f"{path} has the axes {series.axes} of shape {series.shape}, one stack of sections is needed; "
-            "save one channel and one time point as its own file."
-        )
+    check_source(source)
+    return source
 
 
-def _read_page(tiff: tifffile.TiffFile, page: Page, shape: Sequence[int]) -> npt.NDArray[Any]:
-    """Returns one section, [y, x]."""
-    if page.first_byte is not None:
-        tiff.filehandle.seek(page.first_byte)
-        stored = np.dtype(page.stored_dtype)
-        content = tiff.filehandle.read(stored.itemsize * int(np.prod(shape)))
-        return np.frombuffer(content, stored).reshape(shape)
-    try:
-        return np.asarray(tiff.pages[page.index].asarray())
-    except Exception as error:
-        # Decoders raise whatever they like; a package that decodes more is the usual cure.
-        raise ValueError(
-            f"{page.path}: page {page.index} cannot be decoded ({error}); save it uncompressed or with "
-            "Deflate, or pip install imagecodecs for other compressions."
-        ) from error
+def _check_unused(address: str, **choices: int | str | None) -> None:
+    """Raises if something is chosen that the format of an address does not have."""
+    given = {name: value for name, value in choices.items() if value is not None}
+    if given:
+        text = ", ".join(f"{name}={value}" for name, value in given.items())
+        raise ValueError(f"{address}: {text} means nothing for a file of this kind; leave it out (None, level 0).")
 
 
-def _voxel_size(tiff: tifffile.TiffFile) -> Float3 | None:
-    """Returns the voxel size in the tags of a file, nm, z y x; None if incomplete."""
-    if tiff.is_ome and tiff.ome_metadata:
-        return ome_voxel_size(tiff.ome_metadata)
-    tags = tiff.pages.first.tags
-    if not tiff.is_imagej or "XResolution" not in tags or "YResolution" not in tags:
-        return None
-    unit = int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else 1
-    return imagej_voxel_size(tiff.imagej_metadata or {}, tags["YResolution"].value, tags["XResolution"].value, unit)
-
-
-def _pixels(shape: Sequence[int], dtype: Any) -> str:
-    return f"{' x '.join(str(n) for n in shape)} pixels of {np.dtype(dtype).name}"
+def _holds_sections(address: str) -> bool:
+    """Says whether an address is a folder with TIFF files in it."""
+    folder = Path(address)
+    return folder.is_dir() and any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())

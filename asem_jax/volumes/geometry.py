@@ -7,10 +7,11 @@ A `Box` is a half-open range of voxels in z, y, x. Laws that hold (and are teste
 * a position survives the way to nanometres and back.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
-from typing import Self
+from functools import cached_property
+from math import prod
+from typing import Self, overload
 
 Int3 = tuple[int, int, int]
 Float3 = tuple[float, float, float]
@@ -131,8 +132,40 @@ def float3(values: Sequence[float], name: str) -> Float3:
     return float(values[0]), float(values[1]), float(values[2])
 
 
-def tiles(box: Box, tile_shape: Sequence[int]) -> Iterator[Box]:
-    """Yields boxes of at most `tile_shape` voxels that cover `box` exactly once, x fastest.
+@dataclass(frozen=True)
+class Tiles(Sequence[Box]):
+    """The boxes of `tiles`, each made when it is asked for: a million of them take no memory."""
+
+    box: Box
+    tile_shape: Int3
+
+    @cached_property
+    def grid_shape(self) -> Int3:
+        """Number of tiles, z y x."""
+        return int3([-(-n // s) for n, s in zip(self.box.shape, self.tile_shape, strict=True)], "grid_shape")
+
+    def __len__(self) -> int:
+        """Number of tiles in all."""
+        return prod(self.grid_shape)
+
+    @overload
+    def __getitem__(self, index: int) -> Box: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Box]: ...
+    def __getitem__(self, index: int | slice) -> Box | list[Box]:
+        """Returns the tile of a number, or a list of those of a slice."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        row, x = divmod(range(len(self))[index], self.grid_shape[2])
+        begins = zip((*divmod(row, self.grid_shape[1]), x), self.tile_shape, self.box.start, strict=True)
+        z, y, x = (place * side + first for place, side, first in begins)
+        ends = zip((z, y, x), self.tile_shape, self.box.stop, strict=True)
+        z_stop, y_stop, x_stop = (min(begin + side, last) for begin, side, last in ends)
+        return Box((z, y, x), (z_stop, y_stop, x_stop))
+
+
+def tiles(box: Box, tile_shape: Sequence[int]) -> Tiles:
+    """Returns boxes of at most `tile_shape` voxels that cover `box` exactly once, x fastest.
 
     Args:
       box: what to cover.
@@ -144,13 +177,13 @@ def tiles(box: Box, tile_shape: Sequence[int]) -> Iterator[Box]:
     Example:
       >>> [t.shape[2] for t in tiles(Box((0, 0, 0), (1, 1, 5)), (1, 1, 2))]
       [2, 2, 1]
+      >>> tiles(Box.of_shape((9, 1, 1)), (1, 1, 1))[-1].start
+      (8, 0, 0)
     """
     sides = int3(tile_shape, "tile_shape")
     if min(sides) < 1:
         raise ValueError(f"tile_shape={sides} has an empty side; give at least 1 voxel per axis.")
-    ranges = [range(a, b, s) for a, b, s in zip(box.start, box.stop, sides, strict=True)]
-    for start in product(*ranges):
-        yield Box.of_shape(sides, start).intersect(box)
+    return Tiles(box, sides)
 
 
 def nm_from_voxels(position: Sequence[float], voxel_size_nm: Float3, offset_nm: Float3) -> Float3:

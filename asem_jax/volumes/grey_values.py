@@ -23,6 +23,9 @@ BLOCKS_PER_AXIS = 3
 BLOCK_SHAPE = (32, 32, 32)
 FEWEST_VOXELS = 1000  # of a sample that says something
 
+EQUALISED = "equalised"
+"""The attribute of a volume that says whether it was equalised (CLAHE); without it that is not known."""
+
 Percentiles = tuple[float, float, float, float, float]
 
 
@@ -64,8 +67,12 @@ def sample_percentiles(raw: Volume, box: Box) -> Percentiles | None:
     return percentiles(raw.read(block) for block in sample_blocks(box))
 
 
-def sample_blocks(box: Box) -> list[Box]:
-    """Returns up to 27 blocks of at most 32 voxels a side, evenly spaced in `box` from its first to its last voxel.
+def sample_blocks(box: Box, per_axis: int = BLOCKS_PER_AXIS) -> list[Box]:
+    """Returns blocks of at most 32 voxels a side, evenly spaced in `box` from its first to its last voxel.
+
+    Args:
+      box: where they lie.
+      per_axis: most blocks along each axis, at least 2.
 
     Example:
       >>> [block.start for block in sample_blocks(Box((0, 0, 0), (20, 20, 132)))]
@@ -73,12 +80,18 @@ def sample_blocks(box: Box) -> list[Box]:
     """
     shape = int3([min(n, m) for n, m in zip(box.shape, BLOCK_SHAPE, strict=True)], "shape")
     rooms = zip(box.start, box.shape, shape, strict=True)
-    starts = [sorted({a + (n - m) * k // (BLOCKS_PER_AXIS - 1) for k in range(BLOCKS_PER_AXIS)}) for a, n, m in rooms]
+    starts = [sorted({a + (n - m) * k // (per_axis - 1) for k in range(per_axis)}) for a, n, m in rooms]
     return [Box.of_shape(shape, start) for start in _all(starts)]
 
 
 def _all(starts: list[list[int]]) -> list[Int3]:
     return [int3(start, "start") for start in product(*starts)]
+
+
+def all_equalised(volumes: Iterable[Volume]) -> bool | None:
+    """Returns what the attributes of volumes say of equalisation, if they agree; None = not known."""
+    said = {volume.attributes.get(EQUALISED) for volume in volumes}
+    return said.pop() if len(said) == 1 else None
 
 
 def inverted(values: Percentiles) -> Percentiles:

@@ -1,4 +1,4 @@
-"""N5 containers, as OpenOrganelle publishes them, read as they are: where their arrays lie and what place they have.
+"""N5 containers, as OpenOrganelle publishes them: where their arrays lie and what place they have; written likewise.
 
 N5 lists axes x y z, volumes here z y x. An array tells its place in `transform` (nm, centre of voxel 0; z y x unless it
 names its axes otherwise or says order "F"), in `resolution` and `offset` (nm, x y z, the corner of voxel 0), or gives
@@ -9,13 +9,17 @@ Source: https://github.com/saalfeldlab/n5 (format); Heinrich et al., Nature 2021
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from asem_jax.volumes.geometry import Float3, float3
-from asem_jax.volumes.ngff import NM_PER_UNIT, Level, read_json
+import numpy as np
+
+from asem_jax.volumes.geometry import Float3, Int3, float3
+from asem_jax.volumes.ngff import NM_PER_UNIT, Level, inner_path, read_json, write_json
 from asem_jax.volumes.remote import Folder
 
 FILE = "attributes.json"
+VERSION = "2.5.1"  # of the format that is written
 _SHORT_UNITS = {"nm": "nanometer", "um": "micrometer", "µm": "micrometer", "mm": "millimeter", "A": "angstrom"}
 
 
@@ -29,26 +33,59 @@ def is_array(attributes: Mapping[str, Any]) -> bool:
     return {"dimensions", "blockSize", "dataType"} <= attributes.keys()
 
 
-def read_levels(folder: Folder, address: str) -> tuple[Level, ...]:
+def read_levels(folder: Folder, address: str, voxel_size_nm: Float3 | None = None) -> tuple[Level, ...]:
     """Returns the arrays of an image, finest first; one with path "" where `folder` itself is an array.
 
     Args:
       folder: an array or a group.
       address: for messages.
+      voxel_size_nm: of an array that does not state it, z y x; None = that is an error.
 
     Raises:
-      ValueError: an array has no voxel size, an unknown unit, or not three axes.
+      ValueError: an array has no voxel size, an unknown unit, or not three axes, or lies elsewhere.
     """
     attributes = read_attributes(folder)
     if is_array(attributes):
-        return (_level("", attributes, address),)
+        return (_level("", attributes, address, voxel_size_nm),)
     listed = attributes.get("multiscales") or [{}]
     # Where an array says nothing of its place, the group may.
     of_group = {str(entry["path"]): entry for entry in listed[0].get("datasets", [])} or _by_habit(folder)
     return tuple(
-        _level(name, {**entry, **read_attributes(folder / name)}, f"{address}/{name}")
+        _level(
+            name,
+            {**entry, **read_attributes(folder / inner_path(name, address))},
+            f"{address}/{name}",
+            voxel_size_nm,
+        )
         for name, entry in of_group.items()
     )
+
+
+def array_metadata(shape: Int3, dtype: np.dtype[Any], chunk_shape: Int3) -> dict[str, Any]:
+    """Returns what makes an array one of N5: `shape` and `chunk_shape` are z y x, gzip as all readers know it."""
+    return {
+        "dimensions": list(shape[::-1]),
+        "blockSize": list(chunk_shape[::-1]),
+        "dataType": dtype.name,
+        "compression": {"type": "gzip", "level": 1},
+    }
+
+
+def write_place(folder: Path, level: Level) -> None:
+    """Adds to an array where it lies, in both ways that OpenOrganelle has."""
+    size = {"dimensions": list(level.voxel_size_nm[::-1]), "unit": "nm"}
+    write_json(folder / FILE, read_json(folder / FILE) | {"transform": _transform(level), "pixelResolution": size})
+
+
+def write_group(folder: Path, levels: Sequence[Level]) -> None:
+    """Makes `folder` an image with these arrays, finest first."""
+    datasets = [{"path": level.path, "transform": _transform(level)} for level in levels]
+    write_json(folder / FILE, {"n5": VERSION, "multiscales": [{"name": folder.name, "datasets": datasets}]})
+
+
+def _transform(level: Level) -> dict[str, Any]:
+    size, offset = list(level.voxel_size_nm), list(level.offset_nm)
+    return {"axes": ["z", "y", "x"], "units": ["nm"] * 3, "scale": size, "translate": offset}
 
 
 def _by_habit(folder: Folder) -> dict[str, dict[str, Any]]:
@@ -59,7 +96,7 @@ def _by_habit(folder: Folder) -> dict[str, dict[str, Any]]:
     return names
 
 
-def _level(path: str, attributes: Mapping[str, Any], address: str) -> Level:
+def _level(path: str, attributes: Mapping[str, Any], address: str, voxel_size_nm: Float3 | None) -> Level:
     """Returns the place that an array's attributes tell."""
     if "transform" in attributes:
         return _of_transform(path, attributes["transform"], address)
@@ -72,6 +109,8 @@ def _level(path: str, attributes: Mapping[str, Any], address: str) -> Level:
         values, unit = (given["dimensions"], given.get("unit", "nm")) if isinstance(given, Mapping) else (given, "nm")
         nm = _nm(unit, address)
         return Level(path, float3([side * nm for side in values[::-1]], f"{address} pixelResolution"), (0.0, 0.0, 0.0))
+    if voxel_size_nm is not None:
+        return Level(path, voxel_size_nm, (0.0, 0.0, 0.0))
     raise ValueError(
         f"{address} is an N5 array without a voxel size (attributes {', '.join(attributes) or 'none'}); add "
         '"pixelResolution": {"dimensions": [x, y, z], "unit": "nm"} to its attributes.json.'

@@ -27,6 +27,9 @@ NGFF_OF_ZARR = {2: "0.4", 3: "0.5"}
 ATTRIBUTES_KEY = "asem_jax"
 """Where our own provenance lies beside the NGFF metadata."""
 
+ABSENT_IS_ZERO = "absent_is_zero"
+"""Attribute, beside our own provenance, of a complete volume some of whose chunks were left out on purpose."""
+
 NM_PER_UNIT = {
     "angstrom": 0.1,
     "nanometer": 1.0,
@@ -61,12 +64,14 @@ class Image:
       levels: finest first.
       method: how coarse levels were made, "mean" or "mode"; empty while there is one level.
       attributes: provenance, JSON values.
+      axes: letters of the stored axes; what this library writes has z y x.
     """
 
     zarr_format: int
     levels: tuple[Level, ...]
     method: str = ""
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    axes: str = "zyx"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -190,24 +195,42 @@ def read_image(folder: Folder, address: str) -> Image:
       address: how the user wrote it, for messages.
 
     Raises:
-      ValueError: the image has other axes than z y x, or no unit or scale that this library can use.
+      ValueError: the image has not the axes z, y, x, no unit or scale that this library can use, or levels elsewhere.
     """
     attributes = read_attributes(folder)
     scales = multiscales(folder)
     multiscale = scales[0]
-    units = _nm_per_axis(multiscale, address)
+    axes, units = _axes(multiscale, address)
     shared = multiscale.get("coordinateTransformations", [])
     levels = []
     for dataset in multiscale["datasets"]:
         transforms = [*dataset.get("coordinateTransformations", []), *shared]
-        size, offset = _compose(transforms, f"{address} level {dataset['path']}")
-        levels.append(Level(dataset["path"], _times(size, units), _times(offset, units)))
+        size, offset = _compose(transforms, axes, f"{address} level {dataset['path']}")
+        path = inner_path(dataset["path"], address)
+        levels.append(Level(path, _times(size, units), _times(offset, units)))
     return Image(
         zarr_format=node_type(folder)[1],
         levels=tuple(levels),
         method=str(multiscale.get("type", "")),
         attributes=attributes.get(ATTRIBUTES_KEY, {}),
+        axes=axes,
     )
+
+
+def inner_path(path: str, address: str) -> str:
+    """Returns the path of an array that metadata names, once it is sure that it leads into the image's own folder.
+
+    Raises:
+      ValueError: it is absolute, or goes up.
+
+    Example:
+      >>> inner_path("s0", "cell.zarr/raw")
+      's0'
+    """
+    parts = str(path).replace("\\", "/").split("/")
+    if not path or ".." in parts or parts[0] == "" or ":" in parts[0]:
+        raise ValueError(f"{address} names an array {path!r} outside its own folder; correct its metadata.")
+    return str(path)
 
 
 def find_images(folder: Path, max_depth: int = 6) -> Iterator[str]:
@@ -226,27 +249,26 @@ def find_images(folder: Path, max_depth: int = 6) -> Iterator[str]:
             yield from (f"{child.name}/{path}" for path in find_images(child, max_depth - 1))
 
 
-def _nm_per_axis(multiscale: Mapping[str, Any], address: str) -> Float3:
-    """Returns the length of each axis' unit in nm, after checking that the axes are z y x."""
+def _axes(multiscale: Mapping[str, Any], address: str) -> tuple[str, Float3]:
+    """Returns the letters of the axes, and the length of the units of z, y and x in nm."""
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in multiscale.get("axes", [])]
-    names = [axis.get("name") for axis in axes]
-    if names != ["z", "y", "x"]:
+    names = [{"channel": "c", "time": "t"}.get(str(axis.get("type")), str(axis.get("name"))) for axis in axes]
+    if not {"z", "y", "x"} <= set(names) or any(len(name) != 1 for name in names):
         raise ValueError(
-            f"{address} has the axes {names}, a volume has z, y, x only; "
-            "save one channel and one time point as a 3D image in that order."
+            f"{address} has the axes {names}, a volume has z, y, x; save one channel and one time point as a 3D image."
         )
-    units = [str(axis.get("unit")) for axis in axes]
+    units = [str(axes[names.index(name)].get("unit")) for name in "zyx"]
     unknown = [unit for unit in units if unit not in NM_PER_UNIT]
     if unknown:
         raise ValueError(
             f"{address} has the units {units} on z y x, one of {sorted(NM_PER_UNIT)} is needed on each; "
             "add the unit to the axes in its metadata."
         )
-    return float3([NM_PER_UNIT[unit] for unit in units], "units")
+    return "".join(names), float3([NM_PER_UNIT[unit] for unit in units], "units")
 
 
-def _compose(transforms: Sequence[Mapping[str, Any]], what: str) -> tuple[Float3, Float3]:
-    """Returns scale and translation of transformations applied one after the other."""
+def _compose(transforms: Sequence[Mapping[str, Any]], axes: str, what: str) -> tuple[Float3, Float3]:
+    """Returns scale and translation of transformations applied one after the other, z y x."""
     size, offset = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
     if not any(transform.get("type") == "scale" for transform in transforms):
         raise ValueError(
@@ -256,10 +278,10 @@ def _compose(transforms: Sequence[Mapping[str, Any]], what: str) -> tuple[Float3
     for transform in transforms:
         kind = transform.get("type")
         if kind == "scale" and "scale" in transform:
-            by = float3(transform["scale"], f"{what} scale")
+            by = _of_zyx(transform["scale"], axes, f"{what} scale")
             size, offset = _times(size, by), _times(offset, by)
         elif kind == "translation" and "translation" in transform:
-            by = float3(transform["translation"], f"{what} translation")
+            by = _of_zyx(transform["translation"], axes, f"{what} translation")
             offset = float3([a + b for a, b in zip(offset, by, strict=True)], "offset")
         elif kind != "identity":
             raise ValueError(
@@ -267,6 +289,13 @@ def _compose(transforms: Sequence[Mapping[str, Any]], what: str) -> tuple[Float3
                 "numbers in place are understood; write the numbers into the metadata."
             )
     return size, offset
+
+
+def _of_zyx(values: Sequence[float], axes: str, what: str) -> Float3:
+    """Returns those of `values`, one per axis, that belong to z, y and x."""
+    if len(values) != len(axes):
+        raise ValueError(f"{what}={values} has not one number for each of the axes {axes}; correct the metadata.")
+    return float3([values[axes.index(axis)] for axis in "zyx"], what)
 
 
 def _times(a: Float3, b: Float3) -> Float3:

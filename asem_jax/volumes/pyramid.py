@@ -35,7 +35,8 @@ def write_pyramid(volume: Volume, *, labels: bool, num_threads: int = 2) -> None
       num_threads: chunks made at a time.
 
     Raises:
-      ValueError: `volume` is not the finest level of an OME-Zarr image, or some of it was never written.
+      ValueError: `volume` is not the finest level of an OME-Zarr image.
+      RuntimeError: some of it was never written.
     """
     folder = Path(volume.address)
     if volume.level != 0 or not ngff.multiscales(folder):

@@ -6,7 +6,7 @@ Law (tested): equal to `numpy.pad(..., mode="reflect")` of the whole volume, whi
 import numpy as np
 import numpy.typing as npt
 
-from asem_jax.volumes.geometry import Box
+from asem_jax.volumes.geometry import Box, Int3, int3
 from asem_jax.volumes.volume import Volume
 
 
@@ -36,10 +36,19 @@ def read_reflected(volume: Volume, box: Box) -> npt.NDArray[np.generic]:
 
 def read_inside(volume: Volume, box: Box) -> tuple[npt.NDArray[np.generic], Box]:
     """Reads what `read_reflected` needs from the volume: the voxels, and the box they fill."""
-    axes = zip(box.start, box.stop, volume.shape, strict=True)
-    indices = [reflected_indices(a, b, n) for a, b, n in axes]
-    needed = Box(tuple(int(i.min()) for i in indices), tuple(int(i.max()) + 1 for i in indices))  # type: ignore[arg-type]
+    needed = reflected_box(box, volume.shape)
     return volume.read(needed), needed
+
+
+def reflected_box(box: Box, shape: Int3) -> Box:
+    """Returns the voxels of a volume of `shape` that those of `box`, which may leave it, are reflected to.
+
+    Example:
+      >>> reflected_box(Box((-2, 0, 0), (1, 4, 6)), (5, 4, 4))
+      Box(start=(0, 0, 0), stop=(3, 4, 4))
+    """
+    indices = [reflected_indices(a, b, n) for a, b, n in zip(box.start, box.stop, shape, strict=True)]
+    return Box(int3([i.min() for i in indices], "start"), int3([i.max() + 1 for i in indices], "stop"))
 
 
 def reflect_block(block: npt.NDArray[np.generic], filled: Box, box: Box, whole: Box) -> npt.NDArray[np.generic]:

@@ -3,6 +3,7 @@
 An address that begins with one of `SCHEMES` is remote; all others are paths. Remote volumes are read, never written.
 """
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import tensorstore as ts
 
+AWS_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_SHARED_CREDENTIALS_FILE")
 SCHEMES = ("https://", "http://", "s3://", "gs://")
 RETRIES = 4  # of a request that fails, within seconds: a wrong address shall not take minutes to say so
 
@@ -44,7 +46,7 @@ class RemoteFolder:
     def _content(self) -> bytes | None:
         parent, _, name = self.url.rpartition("/")
         try:
-            found = ts.KvStore.open(f"{parent}/", context=ts.Context(retries())).result().read(name).result()
+            found = ts.KvStore.open(f"{parent}/", context=ts.Context(network())).result().read(name).result()
         except ValueError as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"{self.url} cannot be read ({reason}); check the address and the network.") from error
@@ -88,7 +90,12 @@ def locate(address: str) -> Folder:
     return RemoteFolder(address) if is_remote(address) else Path(address)
 
 
-def retries() -> dict[str, Any]:
-    """Returns how often TensorStore tries again over the network, for a context."""
+def network() -> dict[str, Any]:
+    """Returns how TensorStore goes about the network, for a context: how often it tries again, and as whom.
+
+    Public buckets are read without a key, unless there is one: looking for it takes TensorStore seconds, and fails.
+    """
     few = {"max_retries": RETRIES, "initial_delay": "200ms", "max_delay": "2s"}
-    return {f"{kind}_request_retries": few for kind in ("http", "s3", "gcs")}
+    retries = {f"{kind}_request_retries": few for kind in ("http", "s3", "gcs")}
+    has_key = any(name in os.environ for name in AWS_VARIABLES) or Path("~/.aws/credentials").expanduser().exists()
+    return retries if has_key else {**retries, "aws_credentials": {"type": "anonymous"}}

@@ -12,16 +12,19 @@ A cell that the volume's end cuts is made from the voxels that it has: a source 
 twice the thickness, and no source voxel is left without a result.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from asem_jax.volumes.blockwise import Ledger, run_blocks
+from asem_jax.volumes.blockwise import run_blocks
 from asem_jax.volumes.geometry import Box, Float3, Int3, float3, int3, tiles
+from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.pyramid import coarsened
 from asem_jax.volumes.volume import Volume, create_volume
+
+Reader = Callable[[Box], npt.NDArray[Any]]
 
 RATIO_TOLERANCE = 1e-3
 """Relative deviation from a whole ratio that rounding in metadata explains."""
@@ -39,6 +42,7 @@ def resample_volume(
     attributes: Mapping[str, Any] | None = None,
     ledger: Ledger | None = None,
     num_threads: int = 2,
+    finish: Callable[[Reader, Int3], Reader] | None = None,
 ) -> Volume:
     """Writes `source` at another voxel size and returns it; the pyramid is left to the caller.
 
@@ -53,6 +57,8 @@ def resample_volume(
       attributes: provenance of the result.
       ledger: of finished blocks; None writes every block.
       num_threads: blocks made at a time.
+      finish: given what reads a box of the resampled volume, and its shape, returns what reads the box that is
+        written; None = the same.
 
     Raises:
       ValueError: a ratio is not whole, or another volume lies at `address`.
@@ -72,13 +78,18 @@ def resample_volume(
         attributes=attributes,
     )
 
+    def resampled(box: Box) -> npt.NDArray[Any]:
+        return read_finer(coarse, box, up, labels=labels)
+
+    read = resampled if finish is None else finish(resampled, target.shape)
+
     def write(box: Box) -> None:
-        target.write(box, read_finer(coarse, box, up, labels=labels))
+        target.write(box, read(box))
 
     run_blocks(
         write,
         tiles(target.box, target.chunk_shape),
-        label=f"resample to {target.address}",
+        label=f"write {target.address}",
         ledger=ledger,
         num_threads=num_threads,
     )

@@ -9,13 +9,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import tensorstore as ts
 
-from asem_jax.volumes.geometry import Int3, int3
-from asem_jax.volumes.remote import Folder, RemoteFolder, retries
+from asem_jax.volumes.axes import find_axes
+from asem_jax.volumes.geometry import Box, Int3, int3
+from asem_jax.volumes.remote import Folder, RemoteFolder, network
 
 CACHE_BYTES = 256 * 2**20
 """Decoded chunks kept for all volumes of a process; neighbouring boxes share chunks, so some reuse pays."""
@@ -34,7 +36,7 @@ def _context() -> ts.Context:
             "cache_pool": {"total_bytes_limit": CACHE_BYTES},
             "data_copy_concurrency": {"limit": min(8, os.cpu_count() or 1)},
             "file_io_concurrency": {"limit": FILES_IN_FLIGHT},
-            **retries(),
+            **network(),
         }
     )
 
@@ -128,8 +130,22 @@ def open_store(
     missing_as_zero: bool = False,
     read_only: bool = False,
     replace: bool = False,
+    axes: str = "",
+    channel: int | None = None,
 ) -> ts.TensorStore:
-    """Opens the array in `folder`; with `metadata` creates it where it is not there yet."""
+    """Opens the array in `folder` as z y x; with `metadata` creates it where it is not there yet.
+
+    Args:
+      folder: of the array.
+      zarr_format: 2 or 3.
+      address: for messages.
+      metadata: of a new array.
+      missing_as_zero: read chunks that nobody wrote as 0.
+      read_only: whether nothing will be written.
+      replace: whether an array that is there is deleted first.
+      axes: letters of the stored axes, see `axes`; empty = z y x.
+      channel: which one is read, where there are several.
+    """
     spec: dict[str, Any] = {
         "driver": "zarr" if zarr_format == 2 else "zarr3",
         "kvstore": _place(folder),
@@ -142,23 +158,60 @@ def open_store(
         how |= {"create": True, "delete_existing": True, "open": False} if replace else {"create": True}
     elif read_only or isinstance(folder, RemoteFolder):
         how |= {"read": True, "write": False}
-    return _open(spec, how, folder, address)
+    return _in_order(_open(spec, how, folder, address), axes, channel, address)
 
 
-def open_n5_store(folder: Folder, address: str) -> ts.TensorStore:
+def open_n5_store(folder: Folder, address: str, axes: str = "", channel: int | None = None) -> ts.TensorStore:
     """Opens the N5 array in `folder` for reading, its axes in the order z y x; absent blocks are 0."""
     spec = {"driver": "n5", "kvstore": _place(folder), "fill_missing_data_reads": True}
-    return _open(spec, {"open": True, "context": _context(), "read": True, "write": False}, folder, address).T
+    return _in_order(_open(spec, _reading(), folder, address), axes or "xyz", channel, address)
+
+
+def open_precomputed_store(folder: Folder, index: int, address: str, channel: int | None = None) -> ts.TensorStore:
+    """Opens a scale of neuroglancer's format for reading, z y x from (0, 0, 0); absent chunks are 0."""
+    spec = {"driver": "neuroglancer_precomputed", "kvstore": _place(folder), "scale_index": index}
+    store = _open(spec, _reading(), folder, address)
+    return _in_order(store[ts.d[:].translate_to[0]], "xyzc", channel, address)
+
+
+def create_n5_store(folder: Path, metadata: Mapping[str, Any], address: str) -> ts.TensorStore:
+    """Creates an N5 array, or opens the one that is there, its axes in the order z y x."""
+    spec = {"driver": "n5", "kvstore": _place(folder), "metadata": dict(metadata)}
+    return _in_order(_open(spec, _writing(), folder, address), "xyz", None, address)
+
+
+def create_precomputed_store(
+    folder: Path, volume: Mapping[str, Any], scale: Mapping[str, Any], address: str
+) -> ts.TensorStore:
+    """Creates a scale of neuroglancer's format, or opens the one that is there, z y x from (0, 0, 0)."""
+    spec = {
+        "driver": "neuroglancer_precomputed",
+        "kvstore": _place(folder),
+        "multiscale_metadata": dict(volume),
+        "scale_metadata": dict(scale),
+    }
+    store = _open(spec, _writing(), folder, address)
+    return _in_order(store[ts.d[:].translate_to[0]], "xyzc", None, address)
+
+
+def _reading() -> dict[str, Any]:
+    return {"open": True, "context": _context(), "read": True, "write": False}
+
+
+def _writing() -> dict[str, Any]:
+    return {"open": True, "create": True, "context": _context()}
 
 
 def _open(spec: dict[str, Any], how: dict[str, Any], folder: Folder, address: str) -> ts.TensorStore:
     try:
-        store = ts.open(spec, **how).result()
+        return ts.open(spec, **how).result()
     except ValueError as error:
         raise ValueError(f"{address}: cannot open its array {folder}: {error}") from error
-    if store.rank != 3:
-        raise ValueError(
-            f"{address} is an array of shape {store.shape}; a volume has three axes z, y, x: "
-            "save one channel and one time point."
-        )
-    return store
+
+
+def _in_order(store: ts.TensorStore, axes: str, channel: int | None, address: str) -> ts.TensorStore:
+    """Returns a view of an array with the axes z y x."""
+    order = find_axes(axes, store.shape, channel, address)
+    if order.permutation == (0, 1, 2) and not order.picks:
+        return store
+    return store[order.index(Box.of_shape(order.shape))].transpose(list(order.permutation))

@@ -24,13 +24,11 @@ import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
 
-from asem_jax.volumes import n5, ngff
+from asem_jax.volumes import ngff
+from asem_jax.volumes.containers import Reading, find_array
 from asem_jax.volumes.geometry import Box, Float3, Int3, float3, int3
 from asem_jax.volumes.remote import is_remote, locate
-from asem_jax.volumes.store import Pending, array_metadata, chunk_shapes, open_n5_store, open_store
-
-ABSENT_IS_ZERO = "absent_is_zero"
-"""Attribute of a complete volume some of whose chunks were left out on purpose."""
+from asem_jax.volumes.store import Pending, array_metadata, chunk_shapes, open_store
 
 ReadFuture = Pending[npt.NDArray[Any]]
 WriteFuture = Pending[None]
@@ -47,6 +45,8 @@ class Volume:
       store: the open array.
       level: which resolution of the image; 0 is the finest.
       missing_as_zero: whether chunks that nobody wrote read as 0.
+      channel: which of several; None where there is one.
+      axes: letters of the stored axes, where they had to be given.
     """
 
     address: str
@@ -55,10 +55,13 @@ class Volume:
     store: ts.TensorStore = field(repr=False, compare=False)
     level: int = 0
     missing_as_zero: bool = False
+    channel: int | None = None
+    axes: str = ""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles the address; the copy opens the array anew."""
-        return _reopen, (self.address, self.level, self.missing_as_zero)
+        reading = Reading(self.level, self.missing_as_zero, self.channel, self.axes, self.voxel_size_nm)
+        return _reopen, (self.address, reading)
 
     @property
     def shape(self) -> Int3:
@@ -138,17 +141,28 @@ class Volume:
             )
 
 
-def open_volume(address: str | Path, *, level: int = 0, missing_as_zero: bool = False) -> Volume:
-    """Opens an OME-Zarr image (NGFF 0.4 or 0.5), an N5 image or array (for reading, see `n5`), or an incasem array.
+def open_volume(
+    address: str | Path,
+    *,
+    level: int = 0,
+    missing_as_zero: bool = False,
+    channel: int | None = None,
+    axes: str = "",
+    voxel_size_nm: Sequence[float] | None = None,
+) -> Volume:
+    """Opens an OME-Zarr image (NGFF 0.4 or 0.5); or, for reading, N5, neuroglancer precomputed or a plain zarr array.
 
-    The last is a zarr 2 array with the attributes `resolution` and `offset`; it is opened for reading. An
-    incasem `offset` is taken as `offset_nm` as it stands, so that offset / resolution stays the voxel
-    address that incasem's own data files use.
+    Plain arrays are those of incasem, zarr 2 with the attributes `resolution` and `offset`; of others the voxel size
+    has to be given. An incasem `offset` is taken as `offset_nm` as it stands, so that offset / resolution stays the
+    voxel address that incasem's own data files use. See `n5` and `precomputed` for what place those have.
 
     Args:
       address: container and path, "cell.zarr/raw"; or, for reading, https://, s3:// or gs:// and where it is.
       level: which resolution; 0 is the finest.
       missing_as_zero: read chunks that nobody wrote as 0 instead of raising.
+      channel: which one, of an image with several.
+      axes: letters of the stored axes, of a plain array that is not z y x.
+      voxel_size_nm: of an array that does not state it, z y x.
 
     Returns:
       The volume, its voxel size and offset in nm.
@@ -157,20 +171,8 @@ def open_volume(address: str | Path, *, level: int = 0, missing_as_zero: bool = 
       FileNotFoundError: nothing is there; the message lists what the container holds.
       ValueError: what is there is no 3D image with a voxel size, or has no such level.
     """
-    address = str(address).rstrip("/")
-    folder = locate(address)
-    kind, _ = ngff.node_type(folder)
-    if kind == "array":
-        return _open_incasem(address, level, missing_as_zero)
-    if not kind and n5.read_attributes(folder):
-        return _open_n5(address, level)
-    if not ngff.multiscales(folder):
-        raise _no_image(address)
-    image = ngff.read_image(folder, address)
-    found = _chosen(image.levels, level, address)
-    missing_as_zero = missing_as_zero or bool(image.attributes.get(ABSENT_IS_ZERO, False))
-    store = open_store(folder / found.path, image.zarr_format, address, missing_as_zero=missing_as_zero)
-    return Volume(address, found.voxel_size_nm, found.offset_nm, store, level, missing_as_zero)
+    size = None if voxel_size_nm is None else float3(voxel_size_nm, "voxel_size_nm")
+    return _reopen(str(address).rstrip("/"), Reading(level, missing_as_zero, channel, axes, size))
 
 
 def create_volume(
@@ -262,61 +264,37 @@ def create_level(folder: Path, name: str, shape: Int3, like: Volume) -> ts.Tenso
     return open_store(folder / name, zarr_format, like.address, metadata=metadata, replace=True)
 
 
-def _open_incasem(address: str, level: int, missing_as_zero: bool) -> Volume:
-    """Opens a plain array that carries `resolution` and `offset` in nm, as incasem writes them."""
-    folder = locate(address)
-    attributes = ngff.read_attributes(folder)
-    if "resolution" not in attributes:
-        if ngff.multiscales(folder.parent):
-            raise ValueError(f"{address} is one level of the image {folder.parent}; open that, with level=.")
-        raise ValueError(
-            f"{address} is a plain zarr array without a voxel size; write it as OME-Zarr (create_volume), "
-            'or add the attributes "resolution" and "offset" in nm, z y x.'
-        )
-    if level != 0:
-        raise ValueError(f"{address} has no level {level}; a plain array has only level 0.")
-    store = open_store(folder, ngff.node_type(folder)[1], address, missing_as_zero=missing_as_zero, read_only=True)
-    size = float3(attributes["resolution"], f"{address} resolution")
-    offset = float3(attributes.get("offset", (0, 0, 0)), f"{address} offset")
-    return Volume(address, size, offset, store, 0, missing_as_zero)
-
-
-def _open_n5(address: str, level: int) -> Volume:
-    """Opens an N5 array, or one of a group."""
-    folder = locate(address)
-    levels = n5.read_levels(folder, address)
-    if not levels:
-        raise FileNotFoundError(f"{address} is an N5 group without arrays s0, s1 ...; give the address of an image.")
-    found = _chosen(levels, level, address)
-    store = open_n5_store(folder / found.path if found.path else folder, address)
-    return Volume(address, found.voxel_size_nm, found.offset_nm, store, level, missing_as_zero=True)
-
-
-def _chosen(levels: Sequence[ngff.Level], level: int, address: str) -> ngff.Level:
-    """Returns the level of an image that is asked for."""
-    if not 0 <= level < len(levels):
-        raise ValueError(f"{address} has no level {level}; it has {len(levels)}: 0 is the finest.")
-    return levels[level]
-
-
-def _reopen(address: str, level: int, missing_as_zero: bool) -> Volume:
-    """Opens what was pickled."""
-    return open_volume(address, level=level, missing_as_zero=missing_as_zero)
+def _reopen(address: str, reading: Reading) -> Volume:
+    """Opens an address, or what was pickled."""
+    found = find_array(address, reading)
+    if found is None:
+        raise _no_image(address)
+    return Volume(
+        address,
+        found.voxel_size_nm,
+        found.offset_nm,
+        found.store,
+        reading.level,
+        reading.missing_as_zero,
+        reading.channel,
+        reading.axes,
+    )
 
 
 def _no_image(address: str) -> Exception:
     """Returns the error for an address where no image is, with what its container holds."""
     if is_remote(address):
         return FileNotFoundError(
-            f"{address} holds no OME-Zarr image that can be read over the network (no metadata of one, zarr 2 or 3); "
-            "give the address of an image, not of its container or of one of its levels."
+            f"{address} holds no OME-Zarr image that can be read over the network (no metadata of one, zarr 2 or 3), "
+            "nor N5 or precomputed; give the address of an image, not of its container or of one of its levels."
         )
     folder = Path(address)
     container = next((p for p in [folder, *folder.parents] if p.name.endswith(".zarr") and p.is_dir()), None)
     if container is None:
         return FileNotFoundError(
-            f"{address} is not there, nor is a .zarr folder above it; give the address of an OME-Zarr image, "
-            'e.g. "cell.zarr/raw", or of one in N5 (other formats: stage convert).'
+            f"{address} is {'a folder without an image' if folder.is_dir() else 'not there'}, nor is a .zarr folder "
+            'above it; give the address of an OME-Zarr image, e.g. "cell.zarr/raw", or of one in N5 or precomputed '
+            "(other formats: stage convert)."
         )
     images = [f"{container}/{path}" for path in ngff.find_images(container)]
     near = difflib.get_close_matches(address, images, n=1, cutoff=0.6)

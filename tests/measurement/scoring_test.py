@@ -133,6 +133,10 @@ def test_region_outside_its_labels_is_named(pair, stop):
             {"offset_nm": (16.0, 0.0, -8.0)},
             r"give a box that both contain, at most \(2, 0, 0\) to \(20, 24, 26\)",
         ),
+        (
+            {"offset_nm": (0.0, 96.0, 0.0)},
+            r"they do not meet anywhere \(offsets \(0.0, 0.0, 0.0\) and \(0.0, 96.0, 0.0\) nm\): correct one",
+        ),
     ],
 )
 def test_volumes_that_do_not_fit_are_both_named(tmp_path, pair, place, message):

@@ -68,6 +68,20 @@ def test_a_model_of_equalised_raw_wants_it_equalised() -> None:
     assert said(NEUROPIL, None, None) == said(NEUROPIL, None, False) == ""
 
 
+@pytest.mark.parametrize(
+    ("trained", "given", "words"),
+    [
+        (True, False, r"trained on equalised raw \(CLAHE\), .* the volume was not; equalise it first \(stage prepro"),
+        (False, True, r"trained on raw that was not equalised \(CLAHE\), .* the volume was; give what it was made"),
+        (True, True, "^$"),
+        (None, True, "^$"),
+    ],
+)
+def test_what_attributes_say_of_equalisation_counts_first(trained: bool | None, given: bool, words: str) -> None:
+    card = replace(CARD, equalised=trained)
+    assert re.search(words, describe_difference(card, NEUROPIL, given) or "")
+
+
 def test_the_volume_is_looked_at_before_it_is_predicted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rng = np.random.default_rng(0)
     array = np.clip(rng.normal(110, 12, (40, 40, 40)), 1, 254).astype(np.uint8)
@@ -81,3 +95,6 @@ def test_the_volume_is_looked_at_before_it_is_predicted(tmp_path: Path, caplog: 
         warn_of_appearance(equalised, raw, raw.box)
     (record,) = caplog.records
     assert record.getMessage().startswith(f"{raw.address}: the model was trained on equalised raw (CLAHE)")
+    known = write_volume(tmp_path / "cell.zarr/equalised", array, attributes={"equalised": True})
+    warn_of_appearance(equalised, known, known.box)
+    assert len(caplog.records) == 1

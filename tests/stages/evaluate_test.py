@@ -1,3 +1,4 @@
+import csv
 import json
 
 import numpy as np
@@ -46,6 +47,14 @@ def config(tmp_path, arrays):
             "exclude_outwards": 1,
             "baseline_sigmas": (0, 1),
             "block_shape": (16, 16, 16),
+            "compared": {},
+            "distance_cap_nm": 30.0,
+            "tolerances_nm": (6.0,),
+            "iou_thresholds": (0.5,),
+            "min_object_voxels": 0,
+            "bootstrap_samples": 20,
+            "bootstrap_cell_shape": (4, 8, 14),
+            "bootstrap_seed": 0,
         }
     )
 
@@ -79,6 +88,114 @@ def test_baseline_is_chosen_on_all_regions_together(config, tmp_path):
     assert baseline["total"]["outside_exclusion_zone"]["counts"] == best.scores.as_json()["counts"]
     parts = [baseline["regions"][name]["all"]["counts"]["true_positive"] for name in BOXES]
     assert sum(parts) == baseline["total"]["all"]["counts"]["true_positive"]
+
+
+def _compare(config, folder, arrays):
+    """Adds a probability, the same again, and objects to what is scored."""
+    grey = np.where(arrays["segmentation"] > 0, 200, np.arange(SHAPE[2]) % 180).astype(np.uint8)
+    _write(f"{folder}/cell.zarr/probability", grey)
+    _write(f"{folder}/cell.zarr/objects", ndimage.label(arrays["segmentation"])[0].astype(np.uint32))
+    config.compared = ConfigDict(
+        {
+            "fixed": {"kind": "probability", "address": f"{folder}/cell.zarr/probability", "threshold": 0.75},
+            "best": {"kind": "probability", "address": f"{folder}/cell.zarr/probability", "threshold": None},
+            "objects": {"kind": "objects", "address": f"{folder}/cell.zarr/objects", "threshold": None},
+        }
+    )
+
+
+def test_predictions_of_every_kind_stand_beside_the_first(config, tmp_path, arrays, caplog):
+    _compare(config, tmp_path, arrays)
+    scores = _scores(config, tmp_path)
+    found = scores["predictions"]
+    assert list(found) == ["segmentation", "best", "fixed", "objects"]
+    for zone in ("all", "outside_exclusion_zone"):
+        first = {name: value for name, value in scores["total"][zone].items()}
+        for name in ("segmentation", "fixed", "objects"):  # the same voxels, stored in three ways
+            assert found[name]["total"][zone].items() >= first.items()
+            assert found[name]["total"][zone]["f1_difference"] == 0
+            assert found[name]["total"]["distances"] == found["segmentation"]["total"]["distances"]
+    assert found["best"]["threshold_chosen_here"] and not found["fixed"]["threshold_chosen_here"]
+    sweep = found["best"]["sweep"]["outside_exclusion_zone"]
+    assert found["best"]["total"]["outside_exclusion_zone"]["f1"] == max(v for v in sweep["f1"] if v is not None)
+    objects = found["objects"]["total"]["all"]["objects"]
+    assert (objects["true_objects"], objects["voi_merge"]) == (2, 0)  # one label value, in two regions
+    assert objects["found_objects"] > 2
+    assert "holds 1 object in region front" in caplog.text
+    assert found["fixed"]["total"]["all"]["objects"] is None
+
+
+def test_comparison_has_a_row_for_each_prediction_region_and_zone(config, tmp_path, arrays):
+    _compare(config, tmp_path, arrays)
+    found = _scores(config, tmp_path)["predictions"]
+    with (tmp_path / "comparison.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4 * 3 * 2
+    last = rows[-1]
+    assert (last["prediction"], last["region"], last["scored_on"]) == ("objects", "total", "outside_exclusion_zone")
+    assert float(last["f1"]) == found["objects"]["total"]["outside_exclusion_zone"]["f1"]
+    assert (last["mean_false_distance_nm"], rows[0]["object_pq_iou_0.5"]) == ("", "")
+
+
+def test_prediction_that_has_the_name_of_the_first_is_refused(config, tmp_path):
+    config.compared = ConfigDict({"segmentation": {"kind": "objects", "address": "x", "threshold": None}})
+    with pytest.raises(ValueError, match=r"evaluate.compared.segmentation has the name .* give another name"):
+        evaluate.run(config, tmp_path)
+
+
+def test_broken_run_leaves_no_scores(config, tmp_path, monkeypatch):
+    _scores(config, tmp_path)
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate, "tally_region", stop)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.run(config, tmp_path)
+    assert not (tmp_path / "scores.json").exists()
+    assert not (tmp_path / "comparison.csv").exists()
+
+
+def test_what_cannot_be_scored_is_refused_before_older_scores_are_removed(config, tmp_path):
+    _scores(config, tmp_path)
+    config.tolerances_nm = (50.0,)
+    with pytest.raises(ValueError, match="raise distance_cap_nm"):
+        evaluate.run(config, tmp_path)
+    assert (tmp_path / "scores.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ({"voxel_size_nm": (5, 5, 6)}, r"voxel size \(5.0, 5.0, 6.0\) nm.* resample one of them"),
+        ({"voxel_size_nm": (5, 5, 5), "offset_nm": (500, 0, 0)}, "they do not meet anywhere"),
+    ],
+)
+def test_prediction_that_lies_elsewhere_is_refused_before_anything_is_scored(config, tmp_path, place, message):
+    _scores(config, tmp_path)
+    create_volume(f"{tmp_path}/cell.zarr/elsewhere", shape=SHAPE, dtype=np.uint8, **place)
+    config.compared = ConfigDict(
+        {"other": {"kind": "segmentation", "address": f"{tmp_path}/cell.zarr/elsewhere", "threshold": None}}
+    )
+    with pytest.raises(ValueError, match=message):
+        evaluate.run(config, tmp_path)
+    assert (tmp_path / "scores.json").exists()
+
+
+def test_unwritten_blocks_of_a_prediction_are_no_background(config, tmp_path):
+    address = f"{tmp_path}/cell.zarr/unfinished"
+    volume = create_volume(address, shape=SHAPE, dtype=np.uint8, voxel_size_nm=(5, 5, 5), chunk_shape=(16, 16, 16))
+    volume.write(Box((0, 0, 0), (16, 16, 16)), np.ones((16, 16, 16), np.uint8))
+    config.segmentation = address
+    with pytest.raises(ValueError, match="unfinished"):
+        evaluate.run(config, tmp_path)
+    assert not (tmp_path / "scores.json").exists()
+
+
+def test_regions_that_overlap_are_said(config, tmp_path, caplog):
+    config.regions.back.start = (7, 0, 0)
+    evaluate.run(config, tmp_path)
+    assert "regions back and front overlap; the total counts it twice" in caplog.text
 
 
 def test_second_run_writes_the_same(config, tmp_path):

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from scipy import ndimage
 
 from asem_jax.measurement import metrics
 from asem_jax.segmentation.labels import exclusion_zone
@@ -47,6 +48,10 @@ def config(tmp_path, probability):
             "voxel_size_nm": None,
             "threshold": None,
             "threshold_regions": {"tuning": region},
+            "smoothing_nm": None,
+            "fill_holes_nm3": None,
+            "objects": None,
+            "block_shape": None,
             "exclude_inwards": 0,
             "exclude_outwards": 0,
             "chunk_shape": (16, 16, 16),
@@ -147,6 +152,88 @@ def test_finished_run_does_nothing(config, tmp_path, monkeypatch):
     monkeypatch.delattr(postprocess, "write_pyramid")
     monkeypatch.delattr(postprocess, "choose_threshold")
     postprocess.run(config, tmp_path)
+
+
+@pytest.fixture
+def cluttered(config, probability):
+    """Settings for every step, on the ball with a hole, a speck, and noise; and the probability itself."""
+    probability[8:10, 11:13, 12:14] = 0
+    probability[1, 1:3, 1:3] = 200
+    with config.ignore_type():
+        config.update({"threshold": 0.4, "fill_holes_nm3": 8 * 8.0**3, "block_shape": (16, 32, 16)})
+        objects = {"connectivity": 26, "min_nm3": 5 * 8.0**3, "split_depth_nm": None, "split_reach_nm": None}
+        config.objects = ConfigDict(objects)
+    config.probability += "_cluttered"
+    _write(config.probability, probability)
+    return config, probability
+
+
+def test_holes_are_filled_and_small_objects_left_out(cluttered, tmp_path, probability):
+    config, values = cluttered
+    postprocess.run(config, tmp_path)
+    mask = values >= 102
+    mask[8:10, 11:13, 12:14] = True
+    mask[1] = False
+    for name, dtype in (("segmentation", np.uint8), ("objects", np.uint32)):
+        volume = open_volume(f"{config.target}/{name}")
+        np.testing.assert_array_equal(volume.read(volume.box), mask.astype(dtype))
+        assert volume.dtype == dtype and open_volume(volume.address, level=1).dtype == dtype
+    assert _notes(tmp_path)["steps"] == {
+        "filled": {"holes": 1, "voxels": 8},
+        "objects": {"found": 2, "kept": 1, "voxels": int(mask.sum()), "dropped_voxels": 4},
+    }
+    assert not (tmp_path / "cell.zarr/predictions/final/steps").exists()
+    assert [path.name for path in (tmp_path / "ledgers").iterdir()] == ["postprocess-segmentation.jsonl"]
+
+
+def test_holes_alone_make_no_objects(cluttered, tmp_path):
+    config, values = cluttered
+    with config.ignore_type():
+        config.objects = None
+    postprocess.run(config, tmp_path)
+    volume = open_volume(f"{config.target}/segmentation")
+    assert volume.read(volume.box).sum() == (values >= 102).sum() + 8
+    assert not (tmp_path / "cell.zarr/predictions/final/objects").exists()
+
+
+def test_smooth_probability_is_thresholded_and_split_objects_are_numbered(cluttered, tmp_path):
+    config, values = cluttered
+    with config.ignore_type():
+        config.smoothing_nm, config.fill_holes_nm3 = 8.0, None
+        config.objects.update({"min_nm3": None, "split_depth_nm": 16.0, "split_reach_nm": 64.0})
+    postprocess.run(config, tmp_path)
+    smooth = ndimage.gaussian_filter(values.astype(np.float32), 1.0, mode="mirror")
+    volume = open_volume(f"{config.target}/segmentation")
+    np.testing.assert_array_equal(volume.read(volume.box), np.rint(smooth) >= 102)
+    objects = open_volume(f"{config.target}/objects")
+    assert objects.read(objects.box).max() == _notes(tmp_path)["steps"]["objects"]["kept"]
+
+
+@pytest.mark.parametrize("step", ["fill_holes", "find_parts", "write_objects", "write_pyramid"])
+def test_steps_that_were_interrupted_go_on(cluttered, tmp_path, monkeypatch, step):
+    config, _ = cluttered
+
+    def fails(*words, **more):
+        raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(postprocess, step, fails)
+        with pytest.raises(RuntimeError, match="power cut"):
+            postprocess.run(config, tmp_path)
+    postprocess.run(config, tmp_path)
+    objects = open_volume(f"{config.target}/objects")
+    assert objects.read(objects.box).max() == 1
+    with monkeypatch.context() as patch:
+        patch.delattr(postprocess, "refine")
+        postprocess.run(config, tmp_path)
+
+
+def test_blocks_that_share_a_file_are_refused(cluttered, tmp_path):
+    config, _ = cluttered
+    config.block_shape = (16, 24, 16)
+    message = r"block_shape=\(16, 24, 16\) is not a multiple of \(16, 16, 16\), what a file holds .* or give None"
+    with pytest.raises(ValueError, match=message):
+        postprocess.run(config, tmp_path)
 
 
 def test_other_settings_in_the_same_folder_are_refused(config, tmp_path):

@@ -95,6 +95,15 @@ def test_a_card_says_what_is_learned(container: Path) -> None:
     card = make_card(config, open_regions("regions", config.regions, config))
     assert card.channels == ("background", *NAMES)
     assert card.meanings == read_channels(config)
+    assert card.equalised is None
+
+
+def test_a_model_of_equalised_raw_says_so(tmp_path: Path, container: Path) -> None:
+    write_volume(tmp_path / "cell.zarr/raw", balls((40, 40, 40))[0], attributes={"equalised": True})
+    config = train_config(container)
+    with config.unlocked():
+        config.regions.all.raw = f"{tmp_path}/cell.zarr/raw"
+    assert make_card(config, open_regions("regions", config.regions, config)).equalised is True
 
 
 def test_labels_are_read_as_far_as_targets_and_deformation_need(container: Path) -> None:

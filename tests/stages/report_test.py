@@ -55,6 +55,8 @@ def _config(cell):
             "picture_shape": (64, 64, 64),
             "block_shape": (10, 12, 14),
             "num_worst_blocks": 1,
+            "runs": {},
+            "pictures": (),
         }
     )
 
@@ -102,7 +104,9 @@ def test_worst_block_is_the_one_with_the_error(bare_page):
 def test_what_the_stages_left_is_shown(config, tmp_path):
     regions = config.regions.to_dict()
     shared = {name: config[name] for name in ("segmentation", "raw", "exclude_inwards", "exclude_outwards")}
-    scored = ConfigDict({**shared, "regions": regions, "baseline_sigmas": (1,), "block_shape": (16, 16, 16)})
+    more = {"compared": {}, "distance_cap_nm": None, "tolerances_nm": (), "iou_thresholds": (), "min_object_voxels": 0}
+    more |= {"bootstrap_samples": 0, "bootstrap_cell_shape": (8, 8, 8), "bootstrap_seed": 0, "baseline_sigmas": (1,)}
+    scored = ConfigDict({**shared, **more, "regions": regions, "block_shape": (16, 16, 16)})
     evaluate.run(scored, tmp_path)
     lines = [{"step": 1, "loss": 0.7}, {"step": 2, "validation": {"a": {"loss": 0.5, "f1": 0.7}}, "f1": 0.7}]
     torn = '{"step": 3, "lo'
@@ -132,4 +136,24 @@ def test_same_data_same_page(config, bare_page, tmp_path):
 def test_no_region_is_refused(config, tmp_path):
     config.regions = ConfigDict()
     with pytest.raises(ValueError, match=r"report.regions=\{\} leaves nothing to show; name at least one"):
+        report.run(config, tmp_path)
+
+
+def test_other_runs_and_pictures_are_shown(config, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "pore_diameters.png").write_bytes(b"\x89PNG")
+    config.runs = {"before": str(tmp_path / "other")}
+    config.pictures = (str(tmp_path / "pore_diameters.png"),)
+    report.run(config, tmp_path)
+    html = (tmp_path / "report.html").read_text()
+    assert "Runs beside each other" in html and "No scores.json: this run, before" in html
+    assert 'alt="pore diameters"' in html
+
+
+def test_runs_and_pictures_that_are_missing(config, tmp_path):
+    config.pictures = (str(tmp_path / "none.png"),)
+    with pytest.raises(FileNotFoundError, match=r"report\.pictures names .*none\.png, which is not there; run"):
+        report.run(config, tmp_path)
+    config.runs = {"before": str(tmp_path / "other")}
+    with pytest.raises(FileNotFoundError, match=r"report\.runs\.before='.*other' is no folder; give the --workdir"):
         report.run(config, tmp_path)

@@ -1,20 +1,31 @@
-"""Blocks and their ledger: interrupted = uninterrupted, after a kill too; changed settings; torn lines."""
+"""Blocks: interrupted = uninterrupted, after a kill too; failures are tried again and listed; shards add up."""
 
-import json
-import re
+import errno
+import os
 import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
+from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
-from asem_jax.volumes.blockwise import Ledger, run_blocks
+from asem_jax.volumes import blockwise
+from asem_jax.volumes.blockwise import finish, run_blocks
 from asem_jax.volumes.geometry import Box, tiles
+from asem_jax.volumes.ledger import Ledger, Shard
 
 BLOCKS = list(tiles(Box.of_shape((8, 8, 8)), (4, 4, 4)))
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch):
+    """Failed blocks are tried again at once."""
+    monkeypatch.setattr(blockwise, "PAUSE_SECONDS", 0.0)
 
 
 def fill(array):
@@ -40,7 +51,7 @@ def test_every_block_runs_once_whatever_the_threads(num_threads):
         with lock:
             seen.append(block)
 
-    run_blocks(note, iter(BLOCKS), label="note", num_threads=num_threads)
+    run_blocks(note, BLOCKS, label="note", num_threads=num_threads)
     assert sorted(seen) == BLOCKS
 
 
@@ -54,7 +65,7 @@ def test_interrupted_and_continued_equals_uninterrupted(tmp_path, failing):
         ran.append(box)
         fill(array)(box)
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(RuntimeError, match="disk full"):
         run_blocks(function, BLOCKS, label="fill", ledger=Ledger(tmp_path / "l", {}), num_threads=2)
     run_blocks(lambda box: function(box, False), BLOCKS, label="fill", ledger=Ledger(tmp_path / "l", {}))
     np.testing.assert_array_equal(array, whole())
@@ -64,8 +75,9 @@ def test_interrupted_and_continued_equals_uninterrupted(tmp_path, failing):
 
 KILLED = """
 import itertools, os, signal, sys, numpy as np
-from asem_jax.volumes.blockwise import Ledger, run_blocks
+from asem_jax.volumes.blockwise import run_blocks
 from asem_jax.volumes.geometry import Box, tiles
+from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.volume import create_volume
 folder, last = sys.argv[1], int(sys.argv[2])
 volume = create_volume(folder + "/cell.zarr/raw", shape=(8, 8, 8), dtype="uint8", voxel_size_nm=(5, 5, 5),
@@ -91,91 +103,130 @@ def test_killed_and_started_again_equals_uninterrupted(tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "result.npy"), whole())
 
 
-def test_blocks_in_flight_are_finished_and_marked_when_one_fails(tmp_path):
-    ledger, started = Ledger(tmp_path / "l", {}), threading.Barrier(2, timeout=10)
+def test_a_failed_block_is_tried_again_and_the_others_go_on(tmp_path, caplog):
+    tries, array = Counter(), np.zeros((8, 8, 8), np.uint8)
+
+    def function(box):
+        tries[box] += 1
+        if box == BLOCKS[2] and tries[box] < 3:
+            raise OSError(errno.EIO, "Input/output error")
+        fill(array)(box)
+
+    ledger = Ledger(tmp_path / "l", {})
+    run_blocks(function, BLOCKS, label="fill", ledger=ledger, num_threads=2, retries=2)
+    assert tries == Counter(BLOCKS) + Counter({BLOCKS[2]: 2})
+    np.testing.assert_array_equal(array, whole())
+    assert ledger.finished == set(range(8))
+    assert "fill: block 2 of 8, Box(start=(0, 4, 0), stop=(4, 8, 4)), failed: OSError" in caplog.text
+
+
+def test_blocks_that_stay_failed_are_listed_and_not_marked(tmp_path):
+    tries = Counter()
+
+    def function(block):
+        tries[block] += 1
+        if block % 5 == 1:
+            raise OSError(errno.EIO, f"no chunk {block}")
+
+    ledger = Ledger(tmp_path / "l", {})
+    with pytest.raises(RuntimeError, match="predict: 2 of 10 blocks failed, each tried 3 times; what is") as caught:
+        run_blocks(function, range(10), label="predict", ledger=ledger, num_threads=1, retries=2)
+    assert str(caught.value).endswith(
+        "command again.\n  block 1 of 10, 1: OSError: [Errno 5] no chunk 1"
+        "\n  block 6 of 10, 6: OSError: [Errno 5] no chunk 6"
+    )
+    assert isinstance(caught.value.__cause__, OSError)
+    assert ledger.finished == Ledger(tmp_path / "l", {}).finished == {0, 2, 3, 4, 5, 7, 8, 9}
+    assert tries[1] == tries[6] == 3 and max(tries[i] for i in ledger.finished) == 1
+
+
+def test_a_full_disk_ends_the_run_early_with_what_was_done(tmp_path):
+    tries = Counter()
+
+    def function(block, free=100):
+        tries[block] += 1
+        if block >= free:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    message = "(?s)16 of 1000 blocks failed.*the rest was not tried.*No space left.*and 6 more"
+    with pytest.raises(RuntimeError, match=message):
+        run_blocks(function, range(1000), label="x", ledger=Ledger(tmp_path / "l", {}), num_threads=1, retries=1)
+    assert len(tries) == 116 and Ledger(tmp_path / "l", {}).finished == set(range(100))
+    ledger = Ledger(tmp_path / "l", {})
+    run_blocks(partial(function, free=1000), range(1000), label="x", ledger=ledger, retries=1)
+    assert Ledger(tmp_path / "l", {}).finished == set(range(1000))
+
+
+def test_a_short_outage_of_the_storage_is_waited_for():
+    tries = Counter()
+
+    def function(block):
+        tries[block] += 1
+        if 50 <= tries.total() < 70:
+            raise OSError(errno.EIO, "gone")
+
+    run_blocks(function, range(200), label="x", num_threads=1, retries=2)
+    assert sorted(tries) == list(range(200))
+
+
+def test_an_interruption_marks_what_was_done_and_tries_nothing_again(tmp_path):
+    started = threading.Barrier(2, timeout=10)
 
     def function(block):
         started.wait()
         if block == 0:
-            raise RuntimeError("bad block")
+            raise KeyboardInterrupt
 
-    with pytest.raises(RuntimeError, match="bad block"):
-        run_blocks(function, range(2), label="x", ledger=ledger, num_threads=2)
-    assert ledger.finished == {1}
-
-
-def test_nothing_more_starts_after_a_failure():
-    started = []
-
-    def function(block):
-        started.append(block)
-        raise RuntimeError("bad block")
-
-    with pytest.raises(RuntimeError):
-        run_blocks(function, range(5), label="x", num_threads=1)
-    assert started == [0]
+    ledger = Ledger(tmp_path / "l", {})
+    with pytest.raises(KeyboardInterrupt):
+        run_blocks(function, range(6), label="x", ledger=ledger, num_threads=2, retries=5)
+    assert Ledger(tmp_path / "l", {}).finished == {1}
 
 
-def test_a_failure_names_its_block_and_is_logged(caplog):
-    def function(block):
-        raise KeyError(f"in {block}")
+def test_a_ledger_that_cannot_be_written_ends_with_an_error(tmp_path, monkeypatch):
+    ledger = Ledger(tmp_path / "l", {})
+    monkeypatch.setattr(os, "fsync", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(OSError, match="No space left"):
+        run_blocks(print, range(3), label="x", ledger=ledger)
+    assert ledger.finished == set()
 
-    with pytest.raises(KeyError) as caught:
-        run_blocks(function, ["first"], label="predict raw")
-    assert caught.value.__notes__ == ["predict raw: block 0 of 1, first, failed"]
-    assert "predict raw: block 0 of 1, first, failed" in caplog.text
+
+@pytest.mark.parametrize("counts", [(4,), (2, 3), (5, 1)])
+def test_shards_of_any_number_complete_each_other(tmp_path, counts):
+    array, steps = np.zeros((8, 8, 8), np.uint8), []
+    for count in counts:
+        for number in range(1, count + 1 if count == counts[-1] else count):  # the last shard is lost
+            shard = Shard(number, count)
+            ledger = Ledger(tmp_path / "l.jsonl", {}, shard=shard)
+            run_blocks(fill(array), BLOCKS, label="fill", ledger=ledger, shard=shard)
+            finish(lambda number=number: steps.append(number), ledger=ledger, num_blocks=8, label="pyramid")
+    np.testing.assert_array_equal(array, whole())
+    assert len(steps) == 1
+    assert Ledger(tmp_path / "l.jsonl", {}).is_complete
+
+
+def test_what_follows_is_done_once_and_again_if_it_failed(tmp_path):
+    ledger, steps = Ledger(tmp_path / "l", {}), []
+    ledger.mark(0)
+    finish(lambda: steps.append("too early"), ledger=ledger, num_blocks=2, label="x")
+    Ledger(tmp_path / "l", {}).mark(1)
+    with pytest.raises(OSError, match="full"):
+        finish(Mock(side_effect=OSError("full")), ledger=ledger, num_blocks=2, label="x")
+
+    def step():
+        steps.append("done")
+        finish(lambda: steps.append("by another"), ledger=Ledger(tmp_path / "l", {}), num_blocks=2, label="x")
+
+    for _ in range(2):
+        finish(step, ledger=ledger, num_blocks=2, label="x")
+    assert steps == ["done"]
+
+
+def test_retries_are_counted_from_zero():
+    with pytest.raises(ValueError, match="retries=-1 is no number of times; give 0 or more"):
+        run_blocks(print, [1], label="x", retries=-1)
 
 
 def test_no_threads_run_nothing():
     with pytest.raises(ValueError, match="num_threads=0 runs nothing; give at least 1"):
         run_blocks(print, [1], label="x", num_threads=0)
-
-
-def test_a_ledger_remembers_across_openings(tmp_path):
-    path = tmp_path / "ledgers/a.jsonl"
-    with Ledger(path, {"shape": (4, 4, 4)}) as ledger:
-        ledger.mark(5)
-        ledger.mark(2)
-    again = Ledger(path, {"shape": [4, 4, 4]})
-    assert again.finished == {2, 5} and not again.is_complete
-    again.mark_complete()
-    assert Ledger(path, {"shape": (4, 4, 4)}).is_complete
-    assert Ledger(path, {"shape": (4, 4, 4)}).finished == {2, 5}
-
-
-def test_other_settings_are_named_with_old_and_new_value(tmp_path):
-    Ledger(tmp_path / "l", {"model": {"step": 5, "name": "a"}, "tile": [64, 64], "gone": 1})
-    message = re.escape("(gone: 1 -> None; model.step: 5 -> 6; tile: [64, 64] -> [64, 32]); restore them")
-    with pytest.raises(ValueError, match=message):
-        Ledger(tmp_path / "l", {"model": {"step": 6, "name": "a"}, "tile": (64, 32)})
-
-
-@pytest.mark.parametrize("torn", ['{"fini', '{"finished": 1', "{"])
-def test_a_torn_last_line_is_as_if_not_written(tmp_path, torn):
-    Ledger(tmp_path / "l", {}).mark(0)
-    with (tmp_path / "l").open("a") as file:
-        file.write(torn)
-    ledger = Ledger(tmp_path / "l", {})
-    assert ledger.finished == {0}
-    ledger.mark(7)
-    assert Ledger(tmp_path / "l", {}).finished == {0, 7}
-
-
-def test_a_ledger_torn_in_its_first_line_starts_anew(tmp_path):
-    (tmp_path / "l").write_text('{"settings": {"a"')
-    Ledger(tmp_path / "l", {"a": 2}).mark(1)
-    assert Ledger(tmp_path / "l", {"a": 2}).finished == {1}
-
-
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        (["hello"], r"is no ledger \(first line: 'hello'\); remove it"),
-        ([json.dumps({"settings": {}}), "hello"], "has the line 'hello', which marks no block"),
-        ([json.dumps({"settings": {}}), "[1]"], "marks no block; remove that line"),
-    ],
-)
-def test_files_that_are_no_ledger_are_refused(tmp_path, lines, message):
-    (tmp_path / "l").write_text("\n".join([*lines, ""]))
-    with pytest.raises(ValueError, match=message):
-        Ledger(tmp_path / "l", {})

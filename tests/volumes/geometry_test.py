@@ -19,6 +19,16 @@ def test_tiles_cover_each_voxel_exactly_once(tile):
     assert (counts == 1).all()
 
 
+def test_a_tile_is_made_when_it_is_asked_for():
+    pieces = tiles(BOX, (2, 3, 4))
+    assert len(pieces) == len(list(pieces)) and [pieces[i] for i in range(len(pieces))] == list(pieces)
+    assert pieces[1:-1:2] == list(pieces)[1:-1:2] and pieces[-1] == list(pieces)[-1]
+    many = tiles(Box.of_shape((10**5,) * 3), (10, 10, 10))
+    assert len(many) == 10**12 and many[10**12 - 1].stop == (10**5,) * 3
+    with pytest.raises(IndexError):
+        many[10**12]
+
+
 def test_tiles_of_nothing_are_none():
     assert list(tiles(Box((1, 1, 1), (1, 5, 5)), (2, 2, 2))) == []
 

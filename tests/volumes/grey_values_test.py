@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from asem_jax.volumes.geometry import Box
-from asem_jax.volumes.grey_values import inverted, percentiles, sample_blocks, sample_percentiles
+from asem_jax.volumes.grey_values import all_equalised, inverted, percentiles, sample_blocks, sample_percentiles
 from tests.phantoms import write_volume
 
 
@@ -51,3 +51,17 @@ def test_a_volume_is_sampled_within_its_box(tmp_path: Path) -> None:
     assert sample_percentiles(raw, Box((0, 0, 0), (40, 40, 100))) == (50.0,) * 5
     assert sample_percentiles(raw, Box((0, 0, 100), (40, 40, 200))) == (180.0,) * 5
     assert sample_percentiles(raw, raw.box) == (50.0, 50.0, 115.0, 180.0, 180.0)
+
+
+def test_equalisation_is_known_where_all_volumes_say_the_same(tmp_path: Path) -> None:
+    said = {"yes": {"equalised": True}, "also": {"equalised": True}, "no": {"equalised": False}, "unknown": {}}
+    array = np.zeros((1, 1, 1), np.uint8)
+    volumes = {name: write_volume(tmp_path / f"cell.zarr/{name}", array, attributes=a) for name, a in said.items()}
+    for names, expected in [
+        ("yes also", True),
+        ("no", False),
+        ("yes no", None),
+        ("yes unknown", None),
+        ("unknown", None),
+    ]:
+        assert all_equalised(volumes[name] for name in names.split()) is expected

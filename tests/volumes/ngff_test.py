@@ -61,8 +61,10 @@ def test_transformations_of_the_whole_image_come_after_those_of_the_level(tmp_pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m["axes"].insert(0, {"name": "c"}), r"axes \['c', 'z', 'y', 'x'\].*save one channel"),
-        (lambda m: m["axes"].reverse(), r"axes \['x', 'y', 'z'\]"),
+        (lambda m: m["axes"].insert(0, {"name": "phase"}), r"axes \['phase', 'z', 'y', 'x'\].*save one channel"),
+        (lambda m: m["axes"].insert(0, {"name": "c"}), r"scale=.* not one number for each of the axes czyx"),
+        (lambda m: m["axes"].pop(), r"axes \['z', 'y'\], a volume has z, y, x"),
+        (lambda m: m["datasets"][0].update(path="../other/s0"), r"names an array '../other/s0' outside its own"),
         (lambda m: m["axes"][1].pop("unit"), "units .*None.*add the unit"),
         (lambda m: m["datasets"][0].pop("coordinateTransformations"), "level s0 has no scale.*add the scale"),
         (
@@ -74,6 +76,16 @@ def test_transformations_of_the_whole_image_come_after_those_of_the_level(tmp_pa
 def test_metadata_that_gives_no_place_is_refused(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         read(tmp_path / "raw", change)
+
+
+def test_axes_in_another_order_have_the_sizes_of_their_names(tmp_path):
+    def change(multiscale):
+        names = [{"name": "c", "type": "channel"}, *({"name": n, "unit": "nanometer"} for n in "xyz")]
+        scale = {"type": "scale", "scale": [1, 4, 5, 8]}
+        multiscale.update(axes=names, datasets=[{"path": "0", "coordinateTransformations": [scale]}])
+
+    image = read(tmp_path / "raw", change)
+    assert (image.axes, image.levels[0].voxel_size_nm) == ("cxyz", (8, 5, 4))
 
 
 @pytest.mark.parametrize(("text", "message"), [("{", "is not JSON"), ("[]", "holds list, not a JSON object")])

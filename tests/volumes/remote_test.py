@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorstore as ts
 
 from asem_jax.volumes.geometry import Box
-from asem_jax.volumes.remote import RemoteFolder
+from asem_jax.volumes.remote import AWS_VARIABLES, RemoteFolder, network
 from asem_jax.volumes.volume import create_volume, open_volume
 from tests.phantoms import write_volume
 
@@ -78,3 +79,19 @@ def test_a_folder_has_a_name_and_a_parent() -> None:
         "raw",
         "s3://bucket/cell.zarr",
     )
+
+
+def test_public_buckets_are_read_without_a_key_unless_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in AWS_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    assert network()["aws_credentials"] == {"type": "anonymous"}
+    ts.Context(network())
+    monkeypatch.setenv("AWS_PROFILE", "lab")
+    assert "aws_credentials" not in network()
+    monkeypatch.delenv("AWS_PROFILE")
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws/credentials").write_text("[default]")
+    assert "aws_credentials" not in network()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from asem_jax.volumes.blockwise import Ledger
 from asem_jax.volumes.geometry import Box, nm_from_voxels
+from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.resample import resample_volume
 from asem_jax.volumes.volume import create_volume, open_volume
 

@@ -1,0 +1,80 @@
+"""A job of several sweeps over the blocks of a volume, and the small arrays that its blocks leave for later sweeps.
+
+Each sweep has a ledger in the job's folder, so a job that was killed goes on in the sweep and at the block where it
+was. What a block leaves lies beside the ledgers, one .npz file per name; a file is there in whole or not at all.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from asem_jax.volumes.blockwise import run_blocks
+from asem_jax.volumes.geometry import Box, Int3, tiles
+from asem_jax.volumes.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class BlockJob:
+    """How a volume is worked on, and where what survives a crash lies.
+
+    Attributes:
+      folder: for ledgers and kept arrays; of this job alone.
+      block_shape: voxels in work at a time and thread, z y x; multiples of the chunks that are written.
+      num_threads: blocks in work at a time.
+      settings: everything that decides what the blocks hold, JSON values; a job with others is refused.
+    """
+
+    folder: Path
+    block_shape: Int3
+    num_threads: int
+    settings: Mapping[str, Any]
+
+    def part(self, name: str, **settings: Any) -> "BlockJob":
+        """Returns a job in a folder of its own below this one, with some settings more."""
+        return replace(self, folder=self.folder / name, settings={**self.settings, **settings})
+
+    def blocks(self, box: Box) -> list[tuple[int, Box]]:
+        """Returns the blocks of `box`, z slowest, each with its index."""
+        return list(enumerate(tiles(box, self.block_shape)))
+
+    def sweep(self, function: Callable[[int, Box], object], box: Box, *, name: str, label: str) -> None:
+        """Runs `function` on index and box of each block that this sweep has not finished yet.
+
+        Args:
+          function: does all of a block's work; what it wrote must have landed when it returns.
+          box: what is covered, voxels.
+          name: of the sweep; its ledger is `name`.jsonl in the job's folder.
+          label: what is being done, for the progress display.
+        """
+        settings = {**self.settings, "block_shape": self.block_shape, "box": (box.start, box.stop)}
+        run_blocks(
+            lambda block: function(*block),
+            self.blocks(box),
+            label=label,
+            ledger=Ledger(self.folder / f"{name}.jsonl", settings),
+            num_threads=self.num_threads,
+        )
+
+    def keep(self, name: str, **arrays: npt.NDArray[Any]) -> None:
+        """Writes `arrays` under `name`; on disk in one step, so that a crash leaves no half of them."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = self.folder / f"{name}.part"
+        with part.open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, self.folder / f"{name}.npz")
+
+    def has(self, name: str) -> bool:
+        """Says whether something was kept under `name`."""
+        return (self.folder / f"{name}.npz").exists()
+
+    def kept(self, name: str, *wanted: str) -> dict[str, npt.NDArray[Any]]:
+        """Returns the arrays kept under `name`, or only those `wanted`."""
+        with np.load(self.folder / f"{name}.npz") as arrays:
+            return {key: arrays[key] for key in wanted or arrays.files}

@@ -1,0 +1,166 @@
+"""Times stage convert and takes its peak memory, for two sizes of volume.
+
+    python -m benchmarks.conversion [--quick] [--rounds 3]
+
+Each conversion runs in a process of its own, which has made nothing before; the source is written by another. Peak
+memory (ru_maxrss) minus that of a process that imported the same and converted a tiny volume is what the conversion
+needs: it should be the same for both sizes. Voxels are uint8, smooth with noise, so they compress about as raw does.
+Sizes and ways take turns for several rounds; what is said is the median over them. Files are read from the page cache.
+Each is done with glibc as it is, which gives threads memory of their own (arenas) and gets it back in pieces, and with two
+arenas for all (GLIBC_TUNABLES).
+Writes benchmarks/results/conversion.json; `--quick`, small volumes and one round, checks the script and writes nothing.
+"""
+
+import argparse
+import datetime
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import tensorstore as ts
+from ml_collections import ConfigDict
+
+from asem_jax.stages import convert
+from asem_jax.volumes.geometry import tiles
+from asem_jax.volumes.hdf5 import write_hdf5
+from asem_jax.volumes.tiff import write_sections
+from asem_jax.volumes.volume import Volume, create_volume, open_volume
+
+RESULTS = Path(__file__).parent / "results" / "conversion.json"
+SHAPES = ((256, 1024, 1024), (768, 1024, 1024))
+QUICK = ((32, 128, 128), (64, 128, 128))
+NUM_THREADS = 2
+CHUNK = (64, 64, 64)
+
+ARENAS = {"two arenas": "glibc.malloc.arena_max=2", "glibc as it is": ""}
+
+SOURCES: dict[str, str] = {
+    "TIFF sections -> OME-Zarr": "sections/",
+    "HDF5 -> OME-Zarr": "source.h5/raw",
+    "OME-Zarr -> N5": "source.zarr/raw",
+}
+
+
+def main() -> None:
+    """Measures, prints and saves."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="check the script with small volumes")
+    parser.add_argument("--rounds", type=int, default=3)
+    words = parser.parse_args()
+    shapes = QUICK if words.quick else SHAPES
+    with tempfile.TemporaryDirectory() as folder:
+        for number, shape in enumerate(shapes):
+            in_child(write_sources, Path(folder) / str(number), shape)
+        in_child(write_sources, Path(folder) / "tiny", (8, 64, 64))
+        found = {}
+        for name, tunables in ARENAS.items():
+            os.environ["GLIBC_TUNABLES"] = tunables
+            found[name] = measure(shapes, Path(folder), 1 if words.quick else words.rounds)
+    record = {
+        "malloc": found,
+        "chunk": CHUNK,
+        "num_threads": NUM_THREADS,
+        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()},
+        "versions": {"numpy": np.__version__, "tensorstore": getattr(ts, "__version__", "")},
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+    if not words.quick:
+        RESULTS.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def measure(shapes: tuple[tuple[int, int, int], ...], folder: Path, rounds: int) -> dict[str, Any]:
+    """Returns megabytes, seconds and memory of each way and shape; the medians, and all rounds."""
+    found: dict[str, Any] = {way: {"x".join(map(str, shape)): [] for shape in shapes} for way in SOURCES}
+    for _ in range(rounds):
+        for way, by_shape in found.items():
+            tiny = in_child(run, folder / "tiny", way)["peak_MiB"]
+            for number, rounds_of_shape in enumerate(by_shape.values()):
+                once = in_child(run, folder / str(number), way)
+                rounds_of_shape.append({**once, "above_tiny_MiB": round(once["peak_MiB"] - tiny, 1)})
+                print(way, shapes[number], rounds_of_shape[-1], flush=True)
+    return {way: {shape: of_rounds(all_of) for shape, all_of in by.items()} for way, by in found.items()}
+
+
+def of_rounds(rounds: list[dict[str, float]]) -> dict[str, Any]:
+    """Returns the median of each number, and all rounds."""
+    return {**{name: round(median(once[name] for once in rounds), 1) for name in rounds[0]}, "rounds": rounds}
+
+
+def in_child(function: Callable[..., Any], *words: Any) -> Any:
+    """Returns what `function` returns in a new process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, words)
+
+
+def write_sources(folder: Path, shape: tuple[int, int, int]) -> None:
+    """Writes the same volume in each format that is read."""
+    volume = create_volume(
+        folder / "source.zarr/raw", shape=shape, dtype=np.uint8, voxel_size_nm=(8.0, 4.0, 4.0), chunk_shape=CHUNK
+    )
+    rng = np.random.default_rng(0)
+    y, x = np.indices(shape[1:])
+    noise = rng.normal(0, 6, (min(CHUNK[0], shape[0]), *shape[1:])).astype(np.float32)  # the same in each slab
+    for slab in tiles(volume.box, (CHUNK[0], *shape[1:])):
+        z = np.arange(slab.start[0], slab.stop[0])[:, None, None]
+        smooth = 128 + 60 * np.sin(z / 9) * np.sin(y / 11) * np.sin(x / 13)
+        volume.write(slab, np.clip(smooth + noise, 0, 255).astype(np.uint8))
+    write_sections(volume, folder / "sections")
+    write_hdf5(volume, folder / "source.h5/raw")
+
+
+def run(folder: Path, way: str) -> dict[str, float]:
+    """Converts in one way; returns seconds, megabytes per second and the peak memory of this process."""
+    source = f"{folder}/{SOURCES[way]}"
+    workdir = folder / "run"
+    start = time.perf_counter()
+    convert.run(config(source, way, folder), workdir)
+    seconds = time.perf_counter() - start
+    volume: Volume = open_volume(folder / "source.zarr/raw")
+    for path in ("target.zarr", "target.n5", "run"):
+        shutil.rmtree(folder / path, ignore_errors=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {
+        "MB": round(volume.box.num_voxels / 1e6, 1),
+        "seconds": round(seconds, 2),
+        "MB_per_s": round(volume.box.num_voxels / 1e6 / seconds, 1),
+        "peak_MiB": round(peak, 1),
+    }
+
+
+def config(source: str, way: str, folder: Path) -> ConfigDict:
+    """Returns the settings of stage convert for one way."""
+    entry = {
+        "source": source,
+        "target": f"{folder}/target.zarr/raw",
+        "part": None,
+        "labels": False,
+        "annotation": None,
+        "voxel_size_nm": (8.0, 4.0, 4.0),
+        "offset_nm": (0.0, 0.0, 0.0),
+        "percentiles": None,
+        "window": None,
+        "invert": False,
+        "polarity": None,
+        "allow_gaps": False,
+        "chunk_shape": CHUNK,
+        "shard_shape": None,
+        "zarr_format": 2,
+    }
+    out = {"source": source, "target": f"{folder}/target.n5/raw", "labels": False}
+    is_export = way.endswith("N5")
+    volumes, exports = ({}, {"out": out}) if is_export else ({"in": entry}, {})
+    return ConfigDict({"volumes": volumes, "exports": exports, "num_threads": NUM_THREADS})
+
+
+if __name__ == "__main__":
+    main()
