@@ -35,8 +35,15 @@ def get_config() -> ConfigDict:
             "predict": {
                 "model": "{workdir}",
                 "symmetries": "none",
-                "volumes": {"new": {"raw": f"{NEW}/raw", "target": PREDICTION, **predicted}},
+                "thresholds": {},
+                "tiling": "seamless",
+                "dry_run": False,
+                "seams": None,
+                "volumes": {"new": {"raw": f"{NEW}/raw", "target": PREDICTION, "mask": None, **predicted}},
                 "write_shape": None,
+                "retries": 2,
+                "shard": None,
+                "cluster": None,
             },
             "postprocess": {
                 "probability": f"{PREDICTION}/probability",
@@ -52,6 +59,7 @@ def get_config() -> ConfigDict:
                 "shard_shape": None,
                 "zarr_format": 2,
                 "num_threads": 2,
+                "retries": 2,
                 **exclusion_zone,
             },
             "evaluate": {
