@@ -50,6 +50,11 @@ def run(config: ConfigDict, workdir: Path) -> None:
       RuntimeError: blocks failed every time; all others are finished.
     """
     shard = None if config.shard is None else Shard.parse(config.shard)
+    if config.tiling == "incasem" and (shard is not None or config.cluster is not None):
+        raise ValueError(
+            f"predict.tiling='incasem' with shard={config.shard!r} or a cluster: blocks of that tiling meet within "
+            "files, which two processes may not write at one time; set both to None, or use tiling='seamless'."
+        )
     models = _models(config)
     volumes = {name: open_volume(section.raw) for name, section in config.volumes.items()}
     boxes = {name: _box(raw, config.volumes[name], f"volumes.{name}") for name, raw in volumes.items()}

@@ -203,3 +203,9 @@ def test_the_library_looks_at_a_volume_too(
     raw = open_volume(section.volumes.cell.raw)
     assert predictor.predict_volume(load_model(section.model), raw, "nowhere") == {}
     assert calls == [raw.box]
+
+
+def test_the_original_tiling_is_for_one_process(section: ConfigDict, tmp_path: Path) -> None:
+    section.update({"tiling": "incasem", "shard": "1/2"})
+    with pytest.raises(ValueError, match=r"tiling='incasem' with shard='1/2' or a cluster: .*set both to None"):
+        stage.run(section, tmp_path)
