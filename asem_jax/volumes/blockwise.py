@@ -33,7 +33,9 @@ FAILURES_IN_A_ROW = 16
 """So many failures without a success between say that the storage is at fault, not a block: then it is waited for."""
 
 PAUSE_SECONDS = 5.0
-"""Before failed blocks are tried again; four times as long before each further time."""
+"""Before failed blocks are tried again; four times as long before each further time, up to `LONGEST_PAUSE_SECONDS`."""
+
+LONGEST_PAUSE_SECONDS = 300.0
 
 _LISTED = 10  # failed blocks in the message of the error; the log has all
 
@@ -104,7 +106,7 @@ class Agenda(Generic[Block]):
                 return
             logger.warning("%s: %d blocks failed and are tried again", self._label, len(self._again))
             time.sleep(pause)
-            pause *= 4
+            pause = min(4 * pause, LONGEST_PAUSE_SECONDS)
 
     def done(self, index: int) -> None:
         """Says that the data of a block has landed."""

@@ -207,6 +207,15 @@ def test_a_short_outage_of_the_storage_is_waited_for():
     assert sorted(tries) == list(range(200))
 
 
+def test_pauses_between_rounds_grow_up_to_a_limit(monkeypatch):
+    pauses = []
+    monkeypatch.setattr(blockwise, "PAUSE_SECONDS", 5.0)
+    monkeypatch.setattr(blockwise.time, "sleep", pauses.append)
+    with pytest.raises(RuntimeError, match="each tried 6 times"):
+        run_blocks(Mock(side_effect=OSError("gone")), range(3), label="x", num_threads=1, retries=5)
+    assert pauses == [5.0, 20.0, 80.0, 300.0, 300.0]
+
+
 def test_an_interruption_marks_what_was_done_and_tries_nothing_again(tmp_path):
     started = threading.Barrier(2, timeout=10)
 

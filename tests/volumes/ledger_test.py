@@ -127,6 +127,7 @@ def test_a_torn_last_line_is_as_if_not_written(tmp_path, torn):
     assert ledger.finished == {0}
     ledger.mark(7)
     assert Ledger(tmp_path / "l", {}).finished == {0, 7}
+    assert (tmp_path / "l").read_text().endswith('}\n{"finished": 0}\n{"finished": 7}\n')
 
 
 def test_a_ledger_torn_in_its_first_line_starts_anew(tmp_path):
