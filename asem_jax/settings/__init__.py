@@ -6,6 +6,7 @@ missing and a key that nobody reads are errors. `"*"` stands for names that the 
 
 from typing import Any
 
+from asem_jax.settings.annotation import ANNOTATE
 from asem_jax.settings.prediction import EXPORT, PREDICT
 from asem_jax.settings.results import EVALUATE, POSTPROCESS, REPORT
 from asem_jax.settings.simulation import SIMULATE, SIMULATE_ANNOTATIONS
@@ -20,6 +21,8 @@ VOLUME_TARGETS = (
     "simulate_annotations.annotations.*.target",
     "convert.volumes.*.target",
     "preprocess.volumes.*.target",
+    "annotate.supervoxels.target",
+    "annotate.annotations.*.target",
     "predict.volumes.*.target",
     "postprocess.target",
 )
@@ -29,6 +32,7 @@ SETTINGS: dict[str, Settings] = {
     "simulate_annotations": SIMULATE_ANNOTATIONS,
     "convert": CONVERT,
     "preprocess": PREPROCESS,
+    "annotate": ANNOTATE,
     "import_weights": IMPORT_WEIGHTS,
     "train": TRAIN,
     "predict": PREDICT,
