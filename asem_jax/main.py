@@ -24,6 +24,7 @@ STAGES = {
     "simulate_annotations": "exact labels as people would annotate them, and the time it takes",
     "convert": "TIFF stacks to OME-Zarr with sizes in nm, and back to TIFF",
     "preprocess": "volumes resampled to one voxel size",
+    "annotate": "object and background from sparse strokes; goes on, and cuts again when there are more strokes",
     "import_weights": "a checkpoint of the original program to a model; goes on with a broken download",
     "train": "labelled regions to a model; goes on from the last checkpoint",
     "predict": "a model over a whole volume to probabilities; goes on at the first block not yet written",
@@ -182,6 +183,8 @@ def _stage(name: str) -> Callable[[ConfigDict, Path], None]:
             from asem_jax.stages.convert import run
         case "preprocess":
             from asem_jax.stages.preprocess import run
+        case "annotate":
+            from asem_jax.stages.annotate import run
         case "import_weights":
             from asem_jax.stages.import_weights import run
         case "train":

@@ -1,10 +1,10 @@
 """Supervoxels: small pieces of a volume that follow its edges.
 
 A region is cut into lattice cells. Each has one seed, its voxel of least gradient, and each voxel joins the seed that
-is nearest, where a step is the longer the more the gradient changes on it: edges become supervoxels of their own, flat
-parts are not mixed with them. (On the mitochondria of docs/annotation.md this follows the border better than changes of
-the grey value, or a watershed of the gradient.) A way of more than `Lattice.reach` voxels along an axis is not tried,
-so a block needs no look farther. Laws that hold (and are tested):
+is nearest, where a step is the longer the more the grey value, or its gradient, changes on it. Changes of the gradient
+make membranes supervoxels of their own, apart from flat parts; on real mitochondria that follows the border better than
+changes of grey, which are better where a body without a membrane ends (docs/annotation.md). A way of more than
+`Lattice.reach` voxels along an axis is not tried, so a block needs no look farther. Laws that hold (and are tested):
 
 * the supervoxel of a voxel is the same whatever block it is computed with, bit for bit;
 * each voxel has one supervoxel, and each lattice cell gives one: ids are the numbers of the cells, x fastest.
@@ -117,28 +117,39 @@ def slope(smooth: Floats, voxel_size_nm: Float3) -> Floats:
 
 
 def grow_supervoxels(
-    gradient: Floats, box: Box, *, lattice: Lattice, gradient_step: float, voxel_size_nm: Float3
+    smooth: Floats,
+    gradient: Floats,
+    box: Box,
+    *,
+    lattice: Lattice,
+    grey_step: float | None,
+    gradient_step: float | None,
+    voxel_size_nm: Float3,
 ) -> Ids:
     """Returns the supervoxels of what `lattice.around` gave, exact in the box that it was given.
 
-    A step from voxel to voxel is as long as their distance times 1 + (difference of gradient / gradient_step)**2. Of
-    two seeds that are equally near the one with the smaller id counts.
+    A step from voxel to voxel is as long as their distance times 1 + (difference of grey / grey_step)**2 +
+    (difference of gradient / gradient_step)**2. Of two seeds that are equally near the one with the smaller id counts.
 
     Args:
-      gradient: of `box`, float32 [z, y, x], grey values per finest voxel side; see `slope`.
+      smooth: grey values of `box`, float32 [z, y, x]; see `smoothed`.
+      gradient: in the same shape, grey values per finest voxel side; see `slope`.
       box: made of whole cells, counted from the region's first voxel.
       lattice: of the region.
-      gradient_step: difference between neighbours that makes a step twice as long, above 0.
+      grey_step: difference between neighbours that makes a step twice as long, above 0; None = grey does not count.
+      gradient_step: the same of the gradient.
       voxel_size_nm: z y x.
 
     Returns:
       uint32, the shape of `gradient`.
 
     Raises:
-      ValueError: `gradient_step` is not positive.
+      ValueError: a step is not positive.
     """
-    if gradient_step <= 0:
-        raise ValueError(f"gradient_step={gradient_step} is no difference; give grey values above 0, e.g. 0.6.")
+    weighed = [(smooth, grey_step, "grey_step"), (gradient, gradient_step, "gradient_step")]
+    for _, step, name in weighed:
+        if step is not None and step <= 0:
+            raise ValueError(f"{name}={step} is no difference; give grey values above 0, e.g. 0.6, or None.")
     # The way's length above, the seed's id below: the smaller of two such numbers is the nearer seed.
     nearest = np.full(gradient.shape, _FAR)
     for cell in tiles(box, lattice.pitch):
@@ -146,7 +157,7 @@ def grow_supervoxels(
         place = np.add(np.unravel_index(part.argmin(), part.shape), cell.start)
         number = np.ravel_multi_index([a // p for a, p in zip(cell.start, lattice.pitch, strict=True)], lattice.cells)
         nearest[tuple(place - box.start)] = number
-    steps = [_step_lengths(gradient, axis, gradient_step, voxel_size_nm) for axis in range(3)]
+    steps = [_step_lengths([pair[:2] for pair in weighed], axis, voxel_size_nm) for axis in range(3)]
     for _ in range(lattice.reach):
         for axis, length in enumerate(steps):
             here = np.moveaxis(nearest, axis, 0)
@@ -155,10 +166,15 @@ def grow_supervoxels(
     return (nearest & (2**_ID_BITS - 1)).astype(np.uint32)
 
 
-def _step_lengths(gradient: Floats, axis: int, gradient_step: float, voxel_size_nm: Float3) -> npt.NDArray[np.int64]:
+def _step_lengths(
+    weighed: Sequence[tuple[Floats, float | None]], axis: int, voxel_size_nm: Float3
+) -> npt.NDArray[np.int64]:
     """Returns the length of the steps along an axis, that axis first, above the bits of the id."""
-    change = np.diff(np.moveaxis(gradient, axis, 0), axis=0) / np.float32(gradient_step)
+    longer = np.ones_like(np.moveaxis(weighed[0][0], axis, 0)[1:])
+    for values, step in weighed:
+        if step is not None:
+            longer += np.square(np.diff(np.moveaxis(values, axis, 0), axis=0) / np.float32(step))
     side = np.float32(_UNIT * voxel_size_nm[axis] / min(voxel_size_nm))
     # Together with the longest way that is tried this stays within 63 bits.
-    length = np.minimum(np.rint(side * (1 + np.square(change))), np.float32(2**20))
+    length = np.minimum(np.rint(side * longer), np.float32(2**20))
     return length.astype(np.int64) << _ID_BITS

@@ -6,6 +6,7 @@ missing and a key that nobody reads are errors. `"*"` stands for names that the 
 
 from typing import Any
 
+from asem_jax.settings.annotation import ANNOTATE
 from asem_jax.settings.measurement import ANALYSE
 from asem_jax.settings.prediction import EXPORT, PREDICT
 from asem_jax.settings.results import DOCTOR, EVALUATE, POSTPROCESS, REPORT, SUPERIMPOSE, VIEW
@@ -22,6 +23,8 @@ VOLUME_TARGETS = (
     "convert.volumes.*.target",
     "preprocess.masks.*.target",
     "preprocess.volumes.*.target",
+    "annotate.supervoxels.target",
+    "annotate.annotations.*.target",
     "predict.volumes.*.target",
     "postprocess.target",
     "superimpose.target",
@@ -32,6 +35,7 @@ SETTINGS: dict[str, Settings] = {
     "simulate_annotations": SIMULATE_ANNOTATIONS,
     "convert": CONVERT,
     "preprocess": PREPROCESS,
+    "annotate": ANNOTATE,
     "import_weights": IMPORT_WEIGHTS,
     "train": TRAIN,
     "predict": PREDICT,

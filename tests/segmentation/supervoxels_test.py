@@ -16,12 +16,19 @@ def _raw(shape, seed=0):
     return np.clip(128 + 300 * noise, 0, 255).astype(np.uint8)
 
 
+def _supervoxels(smooth, gradient, lattice, box=None, grey_step=None, gradient_step=0.6, size=SIZE):
+    box = box or Box.of_shape(gradient.shape)
+    steps = {"grey_step": grey_step, "gradient_step": gradient_step}
+    return grow_supervoxels(smooth, gradient, box, lattice=lattice, voxel_size_nm=size, **steps)
+
+
 def _grown(raw, box, lattice, around=None):
     """Supervoxels of a box of a region that is all of raw, from what the box needs and no more."""
     around = around or lattice.around(box)
     read = around.grow(halo((SIGMA,), SIZE)).intersect(Box.of_shape(raw.shape))
-    gradient = slope(smoothed(raw[read.slices], SIGMA, SIZE), SIZE)[around.shift([-a for a in read.start]).slices]
-    ids = grow_supervoxels(gradient, around, lattice=lattice, gradient_step=0.6, voxel_size_nm=SIZE)
+    smooth = smoothed(raw[read.slices], SIGMA, SIZE)
+    part = around.shift([-a for a in read.start]).slices
+    ids = _supervoxels(smooth[part], slope(smooth, SIZE)[part], lattice, around, grey_step=4.0)
     return ids[box.shift([-a for a in around.start]).slices]
 
 
@@ -56,29 +63,29 @@ def test_each_cell_gives_one_supervoxel_that_holds_its_seed():
 def test_a_flat_row_is_shared_by_the_seeds_halfway():
     gradient = np.zeros((1, 1, 8), np.float32)
     gradient[0, 0, [1, 6]] = -1e-6  # the seeds
-    lattice = Lattice((1, 1, 8), (1, 1, 4))
-    ids = grow_supervoxels(gradient, Box.of_shape((1, 1, 8)), lattice=lattice, gradient_step=1.0, voxel_size_nm=SIZE)
+    ids = _supervoxels(np.zeros_like(gradient), gradient, Lattice((1, 1, 8), (1, 1, 4)))
     np.testing.assert_array_equal(ids.ravel(), [0, 0, 0, 0, 1, 1, 1, 1])
 
 
-def test_a_step_in_the_gradient_is_a_border():
-    gradient = np.array([0, 1, 1, 5, 5, 5, 5, 4], np.float32).reshape(1, 1, 8)
+def test_a_step_in_the_gradient_or_in_grey_is_a_border_where_it_counts():
+    values = np.array([0, 1, 1, 5, 5, 5, 5, 4], np.float32).reshape(1, 1, 8)
+    seeds = np.array([0, 1, 1, 1, 1, 1, 1, 0], np.float32).reshape(1, 1, 8) * 1e-6
     lattice = Lattice((1, 1, 8), (1, 1, 4))
-    box = Box.of_shape(gradient.shape)
-    ids = grow_supervoxels(gradient, box, lattice=lattice, gradient_step=0.5, voxel_size_nm=SIZE)
-    np.testing.assert_array_equal(ids.ravel(), [0, 0, 0, 1, 1, 1, 1, 1])
-    # Where gradients count for little, distance decides: voxel 3 is 3 steps from seed 0, 4 from seed 7.
-    ids = grow_supervoxels(gradient, box, lattice=lattice, gradient_step=1e3, voxel_size_nm=SIZE)
-    np.testing.assert_array_equal(ids.ravel(), [0, 0, 0, 0, 1, 1, 1, 1])
+    along = [[0, 0, 0, 1, 1, 1, 1, 1], [0, 0, 0, 0, 1, 1, 1, 1]]
+    for step, expected in zip((0.5, 1e3), along, strict=True):
+        # With 1e3 distance decides: voxel 3 is 3 steps from seed 0, 4 from seed 7.
+        ids = _supervoxels(values, values, lattice, gradient_step=step)
+        np.testing.assert_array_equal(ids.ravel(), expected)
+        ids = _supervoxels(values, seeds, lattice, grey_step=step, gradient_step=None)
+        np.testing.assert_array_equal(ids.ravel(), expected)
 
 
 def test_a_longer_voxel_is_a_longer_step():
     gradient = np.zeros((5, 1, 5), np.float32)
     gradient[0, 0, 0] = gradient[4, 0, 4] = -1e-6
     lattice = Lattice((5, 1, 5), (4, 1, 5))  # cells z 0-3 and z 4
-    box = Box.of_shape(gradient.shape)
     cube, flat = (
-        grow_supervoxels(gradient, box, lattice=lattice, gradient_step=1.0, voxel_size_nm=size)
+        _supervoxels(np.zeros_like(gradient), gradient, lattice, size=size)
         for size in ((10.0, 10.0, 10.0), (30.0, 10.0, 10.0))
     )
     # Voxel (1, 0, 4): 1 + 4 and 3 + 0 steps; with sections of 30 nm 3 + 4 and 9 + 0.
@@ -96,8 +103,7 @@ def test_numbers_that_make_no_lattice_are_refused():
         lattice_pitch(0, SIZE)
     with pytest.raises(ValueError, match=r"sigmas_nm=\(\) smooth nothing; give one or more"):
         halo((), SIZE)
-    with pytest.raises(ValueError, match=r"gradient_step=0 is no difference; give grey values above 0"):
-        box = Box.of_shape((1, 1, 1))
-        gradient = np.zeros((1, 1, 1), np.float32)
-        lattice = Lattice((1, 1, 1), (1, 1, 1))
-        grow_supervoxels(gradient, box, lattice=lattice, gradient_step=0, voxel_size_nm=SIZE)
+    one = np.zeros((1, 1, 1), np.float32)
+    for name in ("grey_step", "gradient_step"):
+        with pytest.raises(ValueError, match=rf"{name}=0 is no difference; give grey values above 0, .* or None"):
+            _supervoxels(one, one, Lattice((1, 1, 1), (1, 1, 1)), **{name: 0})
