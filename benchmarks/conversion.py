@@ -1,13 +1,13 @@
 """Times stage convert and takes its peak memory, for two sizes of volume.
 
-    python -m benchmarks.conversion [--quick] [--rounds 3]
+    python -m benchmarks.conversion [--quick] [--rounds 3] [--arenas 2]
 
 Each conversion runs in a process of its own, which has made nothing before; the source is written by another. Peak
 memory (ru_maxrss) minus that of a process that imported the same and converted a tiny volume is what the conversion
 needs: it should be the same for both sizes. Voxels are uint8, smooth with noise, so they compress about as raw does.
 Sizes and ways take turns for several rounds; what is said is the median over them. Files are read from the page cache.
-Each is done with glibc as it is, which gives threads memory of their own (arenas) and gets it back in pieces, and with
-two arenas for all (GLIBC_TUNABLES).
+glibc gives threads memory of their own (arenas) and gets it back in pieces; here it has two for all (`--arenas`, 0 = as
+many as it likes).
 Writes benchmarks/results/conversion.json; `--quick`, small volumes and one round, checks the script and writes nothing.
 """
 
@@ -42,8 +42,6 @@ QUICK = ((32, 128, 128), (64, 128, 128))
 NUM_THREADS = 2
 CHUNK = (64, 64, 64)
 
-ARENAS = {"two arenas": "glibc.malloc.arena_max=2", "glibc as it is": ""}
-
 SOURCES: dict[str, str] = {
     "TIFF sections -> OME-Zarr": "sections/",
     "HDF5 -> OME-Zarr": "source.h5/raw",
@@ -56,18 +54,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="check the script with small volumes")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--arenas", type=int, default=2, help="of malloc, for all threads")
     words = parser.parse_args()
     shapes = QUICK if words.quick else SHAPES
     with tempfile.TemporaryDirectory() as folder:
         for number, shape in enumerate(shapes):
             in_child(write_sources, Path(folder) / str(number), shape)
         in_child(write_sources, Path(folder) / "tiny", (8, 64, 64))
-        found = {}
-        for name, tunables in ARENAS.items():
-            os.environ["GLIBC_TUNABLES"] = tunables
-            found[name] = measure(shapes, Path(folder), 1 if words.quick else words.rounds)
+        os.environ["GLIBC_TUNABLES"] = f"glibc.malloc.arena_max={words.arenas}"  # 0 means no limit
+        found = measure(shapes, Path(folder), 1 if words.quick else words.rounds)
     record = {
-        "malloc": found,
+        "ways": found,
+        "malloc_arenas": words.arenas,
         "chunk": CHUNK,
         "num_threads": NUM_THREADS,
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()},
