@@ -4,6 +4,7 @@ Dask brings blocks to workers and runs those of a lost worker again; the ledger 
 job. So nothing here is a scheduler: the four ways to get workers differ only in who starts them.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -52,6 +53,7 @@ def _client(cluster: Mapping[str, Any], stack: ExitStack) -> Any:
     try:
         import distributed
 
+        logging.getLogger("distributed").setLevel(logging.WARNING)
         if address == "local":
             return distributed.Client(
                 n_workers=count,
