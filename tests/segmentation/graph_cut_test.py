@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from asem_jax.segmentation.adjacency import Graph
+from asem_jax.segmentation.adjacency import Graph, contacts, join, piece_of
 from asem_jax.segmentation.graph_cut import (
     BACKGROUND,
     BOTH,
@@ -19,6 +19,8 @@ from asem_jax.segmentation.graph_cut import (
     paint,
     stroked_ids,
 )
+from asem_jax.segmentation.supervoxels import Lattice, grow_supervoxels, lattice_pitch, slope, smoothed
+from asem_jax.volumes.geometry import Box
 
 SIZE = (1.0, 1.0, 1.0)
 
@@ -136,3 +138,29 @@ def test_the_cut_of_the_originals_graph_costs_what_its_own_did(cases_dir):
     assert energy(graph, own, odds, costs) + shared == pytest.approx(1739.563478471, rel=1e-6)
     assert energy(graph, found, odds, costs) + shared == pytest.approx(1739.563478471, rel=1e-6)
     assert (found == own).mean() > 0.99
+
+
+def test_half_of_the_originals_neighbours_do_not_touch(cases_dir):
+    case = np.load(cases_dir / "gc_segment" / "case.npz")
+    ids = case["supervoxels"].astype(np.uint32)
+    pairs, _, _ = contacts(ids, np.zeros(ids.shape, np.float32), ids.shape, SIZE)
+    own, touching = ({tuple(pair) for pair in both.tolist()} for both in (case["edges"], pairs))
+    assert len(own) == 6119 and len(touching) == 3135 and touching < own
+
+
+@pytest.mark.parametrize(("pitch_nm", "at_least"), [(30.0, 0.90), (20.0, 0.92)])
+def test_the_originals_strokes_find_more_than_it_did(cases_dir, pitch_nm, at_least):
+    case = np.load(cases_dir / "gc_segment" / "case.npz")
+    raw, truth, size, looks = case["raw"], case["ground_truth"] != 0, (5.0, 5.0, 5.0), (7.0, 15.0, 30.0)
+    strokes = np.where(case["object_strokes"] != 0, 1, np.where(case["background_strokes"] != 0, 2, 0)).astype(np.uint8)
+    whole, lattice = Box.of_shape(raw.shape), Lattice(raw.shape, lattice_pitch(pitch_nm, size))
+    smooth = smoothed(raw, 7.0, size)
+    gradient = slope(smooth, size)
+    steps = {"grey_step": None, "gradient_step": 0.6}
+    ids = grow_supervoxels(smooth, gradient, whole, lattice=lattice, voxel_size_nm=size, **steps)
+    graph = join([piece_of(raw, whole, ids, gradient, sigmas_nm=looks, voxel_size_nm=size)], lattice.count)
+    kinds = kinds_of([stroked_ids(ids, strokes)], lattice.count)
+    labels = label_supervoxels(graph, kinds, smoothness=2.0, ridge=3.0, surroundings=2, bias=0.0)
+    found, own = paint(labels, kinds, ids, strokes, voxel_size_nm=size) == 1, case["mask"] != 0
+    dice, theirs = (2 * (one & truth).sum() / (one.sum() + truth.sum()) for one in (found, own))
+    assert theirs == pytest.approx(0.8283, abs=1e-4) and dice > at_least
