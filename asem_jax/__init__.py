@@ -6,7 +6,7 @@ The way of a volume through the package, each step a stage of `python -m asem_ja
 2. `preprocess`: one voxel size for all;
 3. `train`: random crops of labelled regions teach a 3D U-Net; or `import_weights`: a published one;
 4. `predict`: the U-Net runs over a whole volume, block by block -> probabilities;
-5. `postprocess`: probabilities -> a segmentation, and objects;
+5. `postprocess`: probabilities -> a segmentation, and objects; `superimpose`: several organelles in one volume;
 6. `evaluate`: the segmentation against labels -> F1, IoU, precision, recall;
 7. `analyse`: objects -> tables of sizes and shapes in nm;
 8. `report`: curves, tables and overlay pictures on one page.
