@@ -7,7 +7,7 @@ Mitochondria of the EPFL volume at 10 nm, and ER and Golgi of the cell of config
 of that cell, drawn as in `simulation_baselines`, the one that holds most of each. Strokes are those of
 `simulate_annotations` with the pace and the brush of its config, for ER with a thinner brush, as its tubes are thin.
 All is done in memory with the settings of configs/annotate.py, one seed of strokes after the other. F1 is of all
-voxels, without an exclusion zone. The threshold and its smoothing are the best there are for the very voxels that are scored,
+voxels, without an exclusion zone. The threshold and its smoothing are the best for the very voxels that are scored,
 so no threshold is better. The random walker is scikit-image's with the same strokes; of the values BETAS the one that
 scores best is taken. Writes benchmarks/results/annotation.json, prints the tables of docs/annotation.md, and draws
 two sections for each volume and step into `--pictures`.
@@ -80,13 +80,16 @@ class Sample:
 def epfl(folder: Path) -> Sample:
     """Returns a part of the EPFL volume, made of voxels of 10 nm."""
 
-    def halved(name: str) -> npt.NDArray[np.float64]:
-        part = tifffile.imread(folder / f"lucchi_training_{name}.tif")[EPFL].astype(np.float64)
-        z, y, x = (n // 2 for n in part.shape)
-        return part.reshape(z, 2, y, 2, x, 2).mean((1, 3, 5))
+    def read(name: str) -> npt.NDArray[np.uint8]:
+        part: npt.NDArray[np.uint8] = tifffile.imread(folder / f"lucchi_training_{name}.tif")[EPFL]
+        return part
 
-    labels = (halved("mito") >= 128).astype(np.uint32)
-    return Sample("EPFL mitochondria", np.rint(halved("raw")).astype(np.uint8), labels, (10.0,) * 3, {})
+    def halved(part: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+        z, y, x = (n // 2 for n in part.shape)
+        return part.astype(np.float64).reshape(z, 2, y, 2, x, 2).mean((1, 3, 5))
+
+    labels = (halved(read("mito") != 0) >= 0.5).astype(np.uint32)
+    return Sample("EPFL mitochondria", np.rint(halved(read("raw"))).astype(np.uint8), labels, (10.0,) * 3, {})
 
 
 def simulated() -> Iterator[Sample]:

@@ -2,8 +2,8 @@
 
     ASEM_JAX_DATA=FOLDER python -m benchmarks.experiments EXPERIMENT [--workdir runs/experiments] [--steps 400]
 
-EXPERIMENT is preparations, epfl, designs or organelles; `trials.py` says what is in each. `orientations` trains
-nothing: it predicts the validation strip with the models of epfl in several orientations, and with all of them
+EXPERIMENT is preparations, epfl, designs, organelles or annotations; `trials.py` says what is in each. `orientations`
+trains nothing: it predicts the validation strip with the models of epfl in several orientations, and with all of them
 together. Scores are those of a validation: F1 outside the exclusion zone where there is one, at the threshold that is
 best for the scored region itself, which flatters all trials alike. Every training has a run folder
 below --workdir; what is finished there is not made again. Writes benchmarks/results/experiments_EXPERIMENT.json.

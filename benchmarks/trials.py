@@ -148,8 +148,60 @@ def organelles(data: Path, run: Callable[..., None]) -> list[Trial]:
     return [Trial("all six", changes, {"strip": of((0, 312, 0), (50, 384, 512))})]
 
 
+def annotations(data: Path, run: Callable[..., None]) -> list[Trial]:
+    """Exact labels of one simulated cell, loose ones, strokes as they are, and what the minimum cut makes of strokes.
+
+    All are of the same part of the cell and are scored on exact labels of another. `annotations.json` in the folder
+    `drawn` beside the cell holds the time that each takes an annotator for the whole cell, of which 5 / 8 are trained
+    on; a cut takes that of its strokes.
+    """
+    cell = simulated(data, run, "cf", *TISSUES["cf"])
+    training, scored = ((0, 0, 0), (128, 160, 256)), ((0, 192, 0), (128, 256, 256))
+    drawn = data / "drawn"
+    run(_drawing(cell), drawn)
+    run(_cutting(cell, drawn, training), data / "cut")
+    exact = region(cell, *training)
+
+    def of(labels: str) -> dict[str, Any]:
+        given = {"labels": {"mito": f"{labels}/labels"}, "mask": f"{labels}/mask"}
+        # Most of a crop is not annotated where there are only strokes.
+        return {"regions": {"training": {**exact, **given}}, "min_known": 0.0}
+
+    made = {name: f"{drawn}/{name}.zarr" for name in ("exact", "loose", "sparse")}
+    made |= {f"cut of {name}": f"{data}/cut/cut.zarr/{name}" for name in ("sparse", "denser")}
+    return [Trial(name, of(labels), {"held_out": region(cell, *scored)}) for name, labels in made.items()]
+
+
+def _drawing(cell: str) -> dict[str, Any]:
+    """Returns a config of stage simulate_annotations: exact, loose, and strokes on every 16th and every 8th section."""
+    content = json.loads(experiment.load(str(CONFIGS / "simulate_annotations.py"), {}).to_json())
+    kinds = content["annotations"]
+    dense = {**kinds["strokes"], "strokes": {**kinds["strokes"]["strokes"], "section_step": 8}}
+    kinds = {"exact": kinds["exact"], "loose": kinds["loose"], "sparse": kinds["strokes"], "denser": dense}
+    for name, kind in kinds.items():
+        kind |= {"labels": f"{cell}/labels/mito", "target": f"{{workdir}}/{name}.zarr"}
+    del content["volume"]
+    return {**content, "annotations": kinds}
+
+
+def _cutting(cell: str, drawn: Path, box: tuple[Int3, Int3]) -> dict[str, Any]:
+    """Returns a config of stage annotate: a cut for each of the two sets of strokes, in the part that is trained on."""
+    content = json.loads(experiment.load(str(CONFIGS / "annotate.py"), {}).to_json())["annotate"]
+    one = content["annotations"]["mito"]
+    content["annotations"] = {
+        name: {
+            **one,
+            **{"strokes": f"{drawn}/{name}.zarr/labels", "mask": f"{drawn}/{name}.zarr/mask"},
+            "target": f"{{workdir}}/cut.zarr/{name}",
+        }
+        for name in ("sparse", "denser")
+    }
+    content["supervoxels"]["target"] = "{workdir}/cut.zarr/supervoxels"
+    return {"stage": "annotate", **content, "raw": f"{cell}/raw", "start": box[0], "stop": box[1]}
+
+
 EXPERIMENTS: dict[str, Experiment] = {
-    experiment.__name__: experiment for experiment in (preparations, epfl, designs, organelles)
+    experiment.__name__: experiment for experiment in (preparations, epfl, designs, organelles, annotations)
 }
 
 

@@ -16,7 +16,7 @@ Odds = npt.NDArray[np.float64]
 _MOST_STEPS = 50
 _SMALL_CHANGE = 1e-6
 # Rows whose products are held at a time.
-_ROWS = 2**15
+_ROWS = 2**13
 # Odds beyond this say nothing more: one supervoxel must not outweigh all its surroundings.
 _MOST_ODDS = 8.0
 

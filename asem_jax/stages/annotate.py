@@ -4,7 +4,8 @@
 
 Divides the region into supervoxels once, and cuts their graph for each annotation: `labels` (1 = object) and `mask`,
 placed in nm, which a region of stage `train` can name as they are. Run again with more strokes it only cuts again.
-Memory: about 60 bytes per voxel of a block and of what is around it, per thread, and 1 kB per supervoxel of the region.
+Memory: about 60 bytes per voxel of a block and of what is around it, per thread; for the cut about 1 kB per supervoxel
+of the region, and 2 kB per supervoxel under strokes.
 """
 
 import json
