@@ -64,12 +64,17 @@ def run(config: ConfigDict, workdir: Path) -> None:
             warn_of_appearance(model, job.raw, job.plan.box)
     costs = {}
     for name, job in jobs.items():
-        cost = forecast(job, num_finished(job), timed=config.dry_run)
+        finished = num_finished(job)
+        if finished == len(job.write_boxes) and not config.dry_run:
+            logger.info("%s: all %d blocks are predicted already", name, finished)
+            continue
+        cost = forecast(job, finished, timed=config.dry_run)
         for line in cost.describe(job):
             logger.info("%s: %s", name, line)
         check_disk(job, cost)
         costs[name] = asdict(cost)
-    _write_json(workdir / "forecast.json", costs)
+    if costs:
+        _write_json(workdir / "forecast.json", costs)
     if config.seams is not None:
         _write_json(workdir / "seams.json", {name: asdict(_seams(config, name, job)) for name, job in jobs.items()})
     if config.dry_run:
