@@ -1,6 +1,6 @@
 """Times the simulator on one core over a slab of many blocks, and its memory for the slab and for its first block.
 
-    python -m benchmarks.simulation [--configs configs/simulate_cf.py ...] [--voxel 5] [--block 256] [--blocks 1 2 2]
+    python -m benchmarks.simulation [--configs configs/simulate_cf.py ...] [--voxel 5] [--block 256] [--blocks 2 3 3]
 
 Each slab is made block by block in a process of its own, and nothing is kept. Time is that of the processor, so a
 busy machine matters less; it still matters, as memory and, often, cores are shared. So the slabs take turns for several
@@ -69,8 +69,8 @@ def main() -> None:
     parser.add_argument("--configs", nargs="+", default=CONFIGS)
     parser.add_argument("--voxel", type=float, default=5.0)
     parser.add_argument("--block", type=int, default=256)
-    parser.add_argument("--blocks", type=int, nargs=3, default=(1, 2, 2), help="along z, y and x")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--blocks", type=int, nargs=3, default=(2, 3, 3), help="along z, y and x")
+    parser.add_argument("--rounds", type=int, default=3)
     words = parser.parse_args()
     found: dict[str, list[dict[str, float | list[float]]]] = {path: [] for path in words.configs}
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:

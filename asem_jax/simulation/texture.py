@@ -88,6 +88,7 @@ _NODE_SCALE = 3**0.5 / 0.55**1.5
 # No value of a `smooth_field` is farther from 0: it is a mean of its nodes.
 LARGEST = _NODE_SCALE
 _STEPS = np.arange(-1, 2)
+_WORD = 2**64 - 1
 # Rows of no more numbers than this are interpolated all at once.
 _SHORT = 2048
 # Tiles of nodes that are remembered, 2 kB each: neighbouring blocks share them.
@@ -258,10 +259,16 @@ class _Key(ISeedSequence):
         return self.words
 
 
+@lru_cache(maxsize=2**8)
+def _key(seed: int, stream: Stream) -> _Key:
+    return _Key(seed, stream)
+
+
 def _philox(seed: int, stream: Stream, index: Sequence[int], rank: int = 0) -> np.random.Philox:
-    wrapped = [rank << 32, *(int(i) & (2**64 - 1) for i in index)]
+    z, y, x = index
+    counter = np.array((rank << 32, int(z) & _WORD, int(y) & _WORD, int(x) & _WORD), np.uint64)
     # NumPy takes any ISeedSequence; its types name SeedSequence alone.
-    return np.random.Philox(_Key(seed, stream), counter=np.array(wrapped, np.uint64))  # type: ignore[arg-type]
+    return np.random.Philox(_key(seed, stream), counter=counter)  # type: ignore[arg-type]
 
 
 def _tile_words(seed: int, stream: Stream, index: Int3, shape: Int3) -> npt.NDArray[np.uint64]:

@@ -37,9 +37,10 @@ class Box:
     stop: Int3
 
     def __post_init__(self) -> None:
-        for name in ("start", "stop"):
-            object.__setattr__(self, name, int3(getattr(self, name), f"Box.{name}"))
-        if any(b < a for a, b in zip(self.start, self.stop, strict=True)):
+        start, stop = int3(self.start, "Box.start"), int3(self.stop, "Box.stop")
+        object.__setattr__(self, "start", start)
+        object.__setattr__(self, "stop", stop)
+        if stop[0] < start[0] or stop[1] < start[1] or stop[2] < start[2]:
             raise ValueError(
                 f"Box(start={self.start}, stop={self.stop}) ends before it starts; "
                 "give start <= stop on every axis (z y x)."
@@ -55,7 +56,8 @@ class Box:
     @property
     def shape(self) -> Int3:
         """Extent in voxels, z y x."""
-        return int3([b - a for a, b in zip(self.start, self.stop, strict=True)], "shape")
+        (a, b, c), (z, y, x) = self.start, self.stop
+        return z - a, y - b, x - c
 
     @property
     def num_voxels(self) -> int:
@@ -111,9 +113,13 @@ def int3(values: Sequence[int], name: str) -> Int3:
       (4, 5, 6)
     """
     values = tuple(values)
-    if len(values) != 3 or any(int(v) != v for v in values):
-        raise ValueError(f"{name}={values} is not three whole numbers; give z, y, x in voxels.")
-    return int(values[0]), int(values[1]), int(values[2])
+    if len(values) == 3:
+        z, y, x = values
+        if type(z) is type(y) is type(x) is int:  # mostly, and millions of times
+            return z, y, x
+        if int(z) == z and int(y) == y and int(x) == x:
+            return int(z), int(y), int(x)
+    raise ValueError(f"{name}={values} is not three whole numbers; give z, y, x in voxels.")
 
 
 def float3(values: Sequence[float], name: str) -> Float3:
