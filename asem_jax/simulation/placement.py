@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial.distance import cdist
 
 from asem_jax.simulation.candidates import Candidate, bare_limit, bare_values, crowd_around, crowd_near, home
 from asem_jax.simulation.cell import SWING, Cell, WholeCell
@@ -68,13 +69,13 @@ def _rivals(cell: Cell, kind: int, own: int, one: Candidate) -> Iterator[Candida
     """Yields the candidates of a kind that overlap `one`, of kind `own`, and take precedence, the strongest first."""
     gap = one.population.gap_nm
     crowd = crowd_around(cell, kind, one.tube.low_nm - gap, one.tube.high_nm + gap)
-    apart = np.square(crowd.centres_nm - one.tube.points_nm[0]).sum(1)
+    apart = cdist(crowd.centres_nm, one.tube.points_nm[:1], "sqeuclidean")[:, 0]
     near = apart < np.square(crowd.reaches_nm + (one.tube.reach_nm + gap))
     if kind == own:
         near &= crowd.orders < one.order
     found = np.flatnonzero(near)
     # A long tube is far from being a ball.
-    apart = np.square(crowd.centres_nm[found, None] - one.tube.points_nm).sum(-1)
+    apart = cdist(crowd.centres_nm[found], one.tube.points_nm, "sqeuclidean")
     near = (apart < np.square(crowd.reaches_nm[found, None] + (one.tube.radii_nm + gap))).any(1)
     # The first in the order is the one most likely to stand, and the one with the fewest rivals to ask about: where it
     # stands, the shapes of the others are not even drawn.
@@ -93,7 +94,7 @@ def _is_free(cell: Cell, whole: WholeCell, one: Candidate) -> bool:
         return False
     if not _keeps_off(cell, place, Surface.ENVELOPE, points, room + whole.envelope_nm / 2):
         return False
-    apart = np.square(points[:, None] - centres[None]).sum(-1)
+    apart = cdist(points, centres, "sqeuclidean")
     if (np.sqrt(apart) < radii[:, None] + reaches[None] + gap).any():
         return False
     if not (whole.bare_share and one.population.can_be_bare):

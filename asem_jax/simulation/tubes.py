@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial.distance import cdist
 
 from asem_jax.simulation.microscope import axes_of
 from asem_jax.simulation.texture import Axes, Slices
@@ -227,7 +228,7 @@ def meets(tube: Tube, low_nm: npt.NDArray[np.float64], high_nm: npt.NDArray[np.f
 
 def overlaps(one: Tube, other: Tube, gap_nm: float) -> bool:
     """Says whether a ball of `other` comes closer than `gap_nm` to a ball of `one`."""
-    apart = np.square(one.points_nm[:, None] - other.points_nm).sum(-1)
+    apart = cdist(one.points_nm, other.points_nm, "sqeuclidean")
     return bool((apart < np.square(one.radii_nm[:, None] + other.radii_nm + gap_nm)).any())
 
 
