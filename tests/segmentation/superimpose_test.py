@@ -123,7 +123,7 @@ def test_interrupted_and_started_again_counts_once(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(BlockJob, "keep", fails)
-        with pytest.raises(OSError, match="disk full"):
+        with pytest.raises(RuntimeError, match="disk full"):
             run(tmp_path / "a", claims, rules=RULES, num_threads=1)
     table, out = run(tmp_path / "a", claims, rules=RULES)
     expected, whole = run(tmp_path / "b", claims, rules=RULES)
