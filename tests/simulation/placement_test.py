@@ -79,7 +79,7 @@ def _has_room(one, placed, gap_nm):
 
 def test_they_survive_who_overlap_no_survivor_with_precedence():
     # As if all were placed one after the other: kind after kind, each kind in its order.
-    low, high = np.full(3, -2500.0), np.full(3, 2500.0)
+    low, high = np.full(3, -1800.0), np.full(3, 1800.0)
     placed: list[tuple[int, Candidate]] = []
     for kind, population in enumerate(populations(CELL)):
         for one in sorted(crowd_near(CELL, kind, low, high).members, key=lambda one: one.order):
