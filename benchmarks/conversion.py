@@ -157,7 +157,8 @@ def config(source: str, way: str, folder: Path) -> ConfigDict:
     out = {"source": source, "target": f"{folder}/target.n5/raw", "labels": False}
     is_export = way.endswith("N5")
     volumes, exports = ({}, {"out": out}) if is_export else ({"in": entry}, {})
-    return ConfigDict({"volumes": volumes, "exports": exports, "num_threads": NUM_THREADS, "retries": 0, "cluster": None})
+    speed = {"num_threads": NUM_THREADS, "retries": 0, "cluster": None}
+    return ConfigDict({"volumes": volumes, "exports": exports, **speed})
 
 
 if __name__ == "__main__":
