@@ -60,8 +60,13 @@ def train(workdir: Path, name: str, trial: Trial, seed: int, steps: int) -> Scor
     folder = folder_of(workdir, name, trial.name, seed)
     begun = None if trial.begins_with is None else folder_of(workdir, name, trial.begins_with, seed)
     content = settings(trial, seed, steps, begun)
-    run(content, folder)
-    return scored((load_model(folder),), ConfigDict({**content["train"], "validation_regions": trial.scored}))
+    found = folder / f"scores_{steps}.json"
+    if not found.exists():
+        run(content, folder)
+        config = ConfigDict({**content["train"], "validation_regions": trial.scored})
+        found.write_text(json.dumps(scored((load_model(folder),), config), indent=1))
+    scores: Scores = json.loads(found.read_text())
+    return scores
 
 
 def scored(models: tuple[Model, ...], config: ConfigDict, symmetries: str = "none") -> Scores:

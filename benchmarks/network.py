@@ -25,13 +25,14 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from asem_jax.models.architecture import asem
+from asem_jax.models.costs import per_voxel, widths
 from benchmarks.worker import Process
 
 RESULTS = Path(__file__).parent / "results"
@@ -254,25 +255,10 @@ def check_devices(results: Figures) -> None:
 
 def gigaflop(kind: str, size: int, num_maps: int) -> float:
     """Returns the arithmetic of the direct sums of one call, in 1e9 multiplications and additions."""
-    first, *rest = (2 * 27 * c_in * c_out * out**3 / 1e9 for c_in, c_out, out in layers(size, num_maps))
-    return first + sum(rest) if kind == "forward" else 2 * first + 3 * sum(rest)
-
-
-def layers(size: int, num_maps: int) -> Iterator[tuple[int, int, int]]:
-    """Yields c_in, c_out and the output voxels per axis of the 15 convolutions, for a size that fits."""
-    maps = [num_maps * 2**level for level in range(4)]
-    for level in range(4):
-        size = size // 2 if level else size
-        for c_in in (maps[level - 1] if level else 1, maps[level]):
-            size -= 2
-            yield c_in, maps[level], size
-    for level in (2, 1, 0):
-        factor = 2 ** (3 - level)
-        size = (2 * size - 4) // factor * factor + 4
-        for c_in in (maps[level] + maps[level + 1], maps[level]):
-            size -= 2
-            yield c_in, maps[level], size
-    yield num_maps, 2, size - 2
+    network = asem(num_maps=num_maps)
+    voxels = np.prod([widths([size], network, axis)[0] for axis in range(3)], axis=0)
+    first, *rest = 2 * per_voxel(network) * voxels / 1e9
+    return float(first + sum(rest) if kind == "forward" else 2 * first + 3 * sum(rest))
 
 
 def machine() -> str:

@@ -82,9 +82,9 @@ class ModelCard:
         sizes = zip(self.voxel_size_nm, self.architecture.final_factor, strict=True)
         return float3([size / factor for size, factor in sizes], "output_voxel_size_nm")
 
-    def network(self, kernel_gain: float = 1.0, *, rematerialize: bool = False) -> UNet:
-        """Returns the network that the card describes; the arguments matter only for training, see `UNet`."""
-        return UNet(self.architecture, kernel_gain, jnp.dtype(self.compute_dtype), rematerialize)
+    def network(self, kernel_gain: float = 1.0, *, rematerialize: bool = False, slabs: int = 1) -> UNet:
+        """Returns the network that the card describes; the arguments are those of `UNet`."""
+        return UNet(self.architecture, kernel_gain, jnp.dtype(self.compute_dtype), rematerialize, slabs)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the card as plain values for JSON; `from_dict` reads it."""

@@ -11,7 +11,10 @@ learned, `upsample_final` and `final/conv_<0 or 1>` of a final upsampling, and o
 Source: Gallusser et al., J Cell Biol 2023, Fig. S3; Heinrich et al., Nature 2021; Funke et al., TPAMI 2019.
 """
 
+from collections.abc import Callable
+from functools import partial
 from math import prod
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +23,9 @@ from jax.nn.initializers import variance_scaling
 from jax.typing import DTypeLike
 
 from asem_jax.models import convolution
-from asem_jax.models.architecture import Architecture
-from asem_jax.models.shapes import consumed_by_level, crop_to_factor, output_shape
+from asem_jax.models import slabs as finest
+from asem_jax.models.architecture import Architecture, Head
+from asem_jax.models.shapes import axis_sizes, consumed_by_level, crop_to_factor, output_shape
 from asem_jax.volumes.geometry import Int3
 
 
@@ -158,12 +162,15 @@ class UNet(nn.Module):
       dtype: type of the arithmetic; parameters, the last convolution and what it returns are float32.
       rematerialize: whether the maps within a level are computed again for the gradient instead of being kept: less
         memory, more time, the same values and gradients.
+      slabs: into how many the finest level is divided along z, see `slabs`: less memory, the same values to rounding.
+        For prediction, where `slabs.runs_in_slabs`; then the first head alone says something. 1 = whole.
     """
 
     architecture: Architecture
     kernel_gain: float = 1.0
     dtype: DTypeLike = jnp.float32
     rematerialize: bool = False
+    slabs: int = 1
 
     def __call__(self, raw: jax.Array) -> jax.Array:
         """Returns what the first head says of the voxels in the middle of `raw`.
@@ -185,15 +192,22 @@ class UNet(nn.Module):
         net = self.architecture
         if all(isinstance(n, int) for n in raw.shape):  # an exported program may have sizes that are not yet known
             output_shape(raw.shape[1:4], net)
+        in_slabs = self.slabs > 1 and finest.runs_in_slabs(net)
         x, skips = raw, []
         for level, factor in enumerate(net.pool_factors):
-            x = self._level(f"encoder_{level}", net.encoder_maps[level], net.kernel_sizes[level], x)
-            skips.append(x)
-            x = convolution.max_pool(x, factor)
+            if in_slabs and level == 0:
+                x, skip = self._encode_in_slabs(x)
+            else:
+                skip = self._level(f"encoder_{level}", net.encoder_maps[level], net.kernel_sizes[level], x)
+                x = convolution.max_pool(skip, factor)
+            skips.append(skip)
         x = self._level(f"encoder_{len(skips)}", net.encoder_maps[-1], net.kernel_sizes[-1], x)
         for level in reversed(range(len(skips))):
             coarse, factor = self._upsample(f"upsample_{level}", net.pool_factors[level], net.upsampled_maps[level], x)
-            skip = convolution.crop_centre(skips[level], self._target(level, coarse, factor))
+            target = self._target(level, coarse, factor)
+            if in_slabs and level == 0:
+                return self._decode_in_slabs(skips[0], coarse, factor, target)
+            skip = convolution.crop_centre(skips[level], target)
             num_maps, kernel_size = net.decoder_maps[level], net.kernel_sizes[level]
             x = self._level(f"decoder_{level}", num_maps, kernel_size, skip, coarse=coarse, factor=factor)
         if net.final_upsampling:
@@ -214,9 +228,43 @@ class UNet(nn.Module):
         factor: Int3 = (1, 1, 1),
     ) -> jax.Array:
         kind = nn.remat(Level, static_argnums=(3,)) if self.rematerialize else Level
-        level = kind(num_maps, kernel_size, self.architecture.padding, self.kernel_gain, self.dtype, name=name)
+        level = kind(**self._of_level(num_maps, kernel_size), name=name)
         result: jax.Array = level(x, coarse, factor)
         return result
+
+    def _encode_in_slabs(self, raw: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns the finest map of the encoder pooled, and what of its planes the decoder joins."""
+        net = self.architecture
+        sizes = [axis_sizes(n, net, axis) for axis, n in enumerate(raw.shape[1:4])]
+        _, y, x = (size.cropped[0] for size in sizes if size)
+        level = self._unbound(
+            "encoder_0", Level(**self._of_level(net.encoder_maps[0], net.kernel_sizes[0]), parent=None)
+        )
+        consumed = consumed_by_level(net, 0)[0]
+        return finest.encode(level, raw, net.pool_factors[0], consumed=consumed, plane=(y, x), number=self.slabs)
+
+    def _decode_in_slabs(
+        self, skip: jax.Array, coarse: jax.Array, factor: Int3, target: tuple[int, ...]
+    ) -> dict[str, jax.Array]:
+        """Returns what the first head says, from the finest map of the encoder and the coarse one to be joined."""
+        net = self.architecture
+        head = net.heads[0]
+        level = self._unbound(
+            "decoder_0", Level(**self._of_level(net.decoder_maps[0], net.kernel_sizes[0]), parent=None)
+        )
+        last = self._unbound(head.name, Convolution(**self._of_head(head), parent=None))
+
+        def of_slab(fine: jax.Array, near: jax.Array) -> jax.Array:
+            return _activated(head, last(level(fine, near, factor)))
+
+        consumed = consumed_by_level(net, 0)[0] + head.kernel_size[0] - 1
+        said = finest.decode(of_slab, skip, coarse, factor, cropped=target[0], consumed=consumed, number=self.slabs)
+        return {head.name: said}
+
+    def _unbound(self, name: str, module: nn.Module) -> Callable[..., jax.Array]:
+        """Returns a part of the network as a function, which may be called inside a loop."""
+        called: Any = partial(module.apply, {"params": self.variables["params"][name]})
+        return called
 
     def _upsample(self, name: str, factor: Int3, num_maps: int, x: jax.Array) -> tuple[jax.Array, Int3]:
         """Returns what is joined to the skip, and how many times its voxels have yet to be repeated."""
@@ -237,16 +285,21 @@ class UNet(nn.Module):
         return tuple(crop_to_factor(size, factor, consumed) for size, factor, consumed in axes)
 
     def _read_out(self, x: jax.Array) -> dict[str, jax.Array]:
-        said = {}
-        for head in self.architecture.heads:
-            last = Convolution(
-                head.num_channels,
-                head.kernel_size,
-                self.architecture.padding,
-                rectified=False,
-                kernel_gain=1.0,
-                dtype=jnp.float32,
-                name=head.name,
-            )
-            said[head.name] = nn.sigmoid(last(x)) if head.activation == "sigmoid" else last(x)
-        return said
+        return {
+            head.name: _activated(head, Convolution(**self._of_head(head), name=head.name)(x))
+            for head in self.architecture.heads
+        }
+
+    def _of_level(self, num_maps: int, kernel_size: Int3) -> dict[str, Any]:
+        """Returns the attributes of a level."""
+        shared = {"padding": self.architecture.padding, "kernel_gain": self.kernel_gain, "dtype": self.dtype}
+        return {"num_maps": num_maps, "kernel_size": kernel_size, **shared}
+
+    def _of_head(self, head: Head) -> dict[str, Any]:
+        """Returns the attributes of the last convolution."""
+        shared = {"padding": self.architecture.padding, "kernel_gain": 1.0, "dtype": jnp.float32}
+        return {"num_maps": head.num_channels, "kernel_size": head.kernel_size, "rectified": False, **shared}
+
+
+def _activated(head: Head, x: jax.Array) -> jax.Array:
+    return nn.sigmoid(x) if head.activation == "sigmoid" else x

@@ -23,7 +23,7 @@ from asem_jax.volumes.geometry import Box, Int3
 from asem_jax.volumes.store import CACHE_BYTES
 from asem_jax.volumes.volume import Volume
 
-MOST_BYTES_OF_A_CPU = 4e9  # larger blocks gain little there: their context is small already
+MOST_BYTES_OF_A_CPU = 16e9  # larger blocks gain little there: their context is small already
 SHARE_OF_GPU = 0.85  # of what JAX holds; the rest is lost between buffers
 SHARE_OF_HOST = 0.5
 PROGRAMS = 3  # compiled at most to find the block shape

@@ -20,9 +20,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import ceil, lcm, prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from asem_jax.models.architecture import Architecture
+from asem_jax.models.costs import per_voxel, widths
 from asem_jax.models.shapes import context, output_shape, output_start, stride, valid_input_shape
+from asem_jax.models.slabs import SLABS, runs_in_slabs
 from asem_jax.volumes.geometry import Box, Float3, Int3, float3, int3, nm_from_voxels, tiles
 
 CHUNK = 64  # voxels per axis of a stored chunk of a prediction, or the multiple of the stride that is nearest to it
@@ -168,10 +174,7 @@ def plan_sweep(box: Box, architecture: Architecture, write_shape: Sequence[int])
             f"write_shape={sides} would shift tiles by something other than a multiple of the network's stride "
             f"{step}, which leaves seams; nearest: {tuple(nearest)}."
         )
-    scale, start = architecture.final_factor, output_start(architecture)
-    begins = [ceil(o / r) for o, r in zip(start, scale, strict=True)]  # of the output behind that of the tile
-    axes = zip(box.start, begins, margin, step, strict=True)
-    lead = int3([(a + b - c) % s for a, b, c, s in axes], "lead")
+    scale, start, lead = architecture.final_factor, output_start(architecture), _lead(box, architecture)
     needed = [side + d + 2 * c for side, d, c in zip(sides, lead, margin, strict=True)]
     tile_shape = valid_input_shape(needed, architecture)
     skipped = [(d + c) * r - a for d, c, r, a in zip(lead, margin, scale, start, strict=True)]
@@ -187,6 +190,14 @@ def plan_sweep(box: Box, architecture: Architecture, write_shape: Sequence[int])
         scale=scale,
         chunk_shape=int3([_chunk(side, unit) * r for side, unit, r in chunks], "chunk_shape"),
     )
+
+
+def _lead(box: Box, architecture: Architecture) -> Int3:
+    """Returns what a tile has between its context and the write box, so that the output begins at whole strides."""
+    pairs = zip(output_start(architecture), architecture.final_factor, strict=True)
+    begins = [ceil(o / r) for o, r in pairs]  # of the output behind that of the tile
+    axes = zip(box.start, begins, context(architecture), stride(architecture), strict=True)
+    return int3([(a + b - c) % s for a, b, c, s in axes], "lead")
 
 
 def plan_shared(box: Box, architectures: Sequence[Architecture], write_shape: Sequence[int]) -> SharedPlan:
@@ -248,9 +259,9 @@ def _snapped(start: int, stop: int, side: int) -> list[tuple[int, int]]:
 
 
 def choose_write_shape(box: Box, architectures: Sequence[Architecture], max_bytes: float) -> Int3:
-    """Returns the block shape that wastes least on context within the memory at hand.
+    """Returns the block shape with the least arithmetic in all, among those that fit the memory at hand.
 
-    Starts with the whole box as one block and halves, thirds ... the longest side of the tile until it fits.
+    Large blocks have little context, but what sticks out of the box at its end is computed for nothing: both count.
 
     Args:
       box: what to predict, in voxels of raw.
@@ -266,51 +277,84 @@ def choose_write_shape(box: Box, architectures: Sequence[Architecture], max_byte
       >>> choose_write_shape(Box.of_shape((100, 100, 700)), [network], max_bytes=2e9)
       (100, 100, 700)
     """
-    blocks = [1, 1, 1]
     steps = int3([lcm(*axis) for axis in zip(*map(stride, architectures), strict=True)], "stride")
     finest = zip(*(architecture.final_factor for architecture in architectures), strict=True)
     units = _units(steps, int3([max(axis) for axis in finest], "scale"))
-    while True:
-        sides = _sides(box, steps, units, blocks)
-        plan = plan_shared(box, architectures, sides)
-        num_bytes = activation_bytes(plan, architectures)
-        if num_bytes <= max_bytes:
-            return sides
-        tile = plan.read_shape
-        axis = max((a for a in range(3)), key=lambda a: (sides[a] > units[a], tile[a]))
-        if sides[axis] <= units[axis]:
-            raise ValueError(
-                f"max_bytes={max_bytes:.3g} holds no tile of this network: the smallest, {tile}, needs "
-                f"{num_bytes:.3g}; give more memory, or blocks smaller than {units} voxels by write_shape."
-            )
-        while _sides(box, steps, units, blocks)[axis] == sides[axis]:
-            blocks[axis] += 1
+    sides = [_candidates(*axis) for axis in zip(box.shape, steps, units, strict=True)]
+    each = [_candidate_costs(box, architecture, sides) for architecture in architectures]
+    needed = np.max([num_bytes for _, num_bytes in each], axis=0)
+    if needed.min() > max_bytes:
+        smallest = int3([axis[np.argmin(axis)] for axis in sides], "write_shape")
+        tile = plan_shared(box, architectures, smallest).read_shape
+        raise ValueError(
+            f"max_bytes={max_bytes:.3g} holds no tile of this network: the smallest, {tile}, needs "
+            f"{needed.min():.3g}; give more memory, or blocks smaller than {units} voxels by write_shape."
+        )
+    numbers = [np.array([ceil(n / side) for side in axis]) for n, axis in zip(box.shape, sides, strict=True)]
+    work = sum(cost for cost, _ in each) * _outer(*numbers)
+    best = np.unravel_index(np.argmin(np.where(needed <= max_bytes, work, np.inf)), work.shape)
+    return int3([axis[place] for axis, place in zip(sides, best, strict=True)], "write_shape")
+
+
+def _candidates(extent: int, step: int, unit: int) -> list[int]:
+    """Returns sides of blocks for an axis: all of it, or parts that are whole strides and whole chunks near `unit`."""
+    found, number = [ceil(extent / step) * step], 2
+    while ceil(extent / number) > unit:
+        side = ceil(ceil(extent / number) / step) * step
+        found += [side] if 0.75 * unit <= _chunk(side, unit) <= 1.5 * unit else []
+        number = max(number + 1, round(1.1 * number))
+    return sorted({*found, min(unit, found[0])})
+
+
+def _candidate_costs(
+    box: Box, architecture: Architecture, sides: Sequence[Sequence[int]]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Returns multiplications and activation bytes of one tile, for all combinations of sides, `[z, y, x]`."""
+    margin, lead = context(architecture), _lead(box, architecture)
+    tile_sides = [
+        [valid_input_shape([side + lead[axis] + 2 * margin[axis]] * 3, architecture)[axis] for side in candidates]
+        for axis, candidates in enumerate(sides)
+    ]
+    axes = [widths(tile, architecture, axis) for axis, tile in enumerate(tile_sides)]
+    work = np.einsum("c,ic,jc,kc->ijk", per_voxel(architecture), *axes)
+    outputs = [axis[:, -1] for axis in axes]
+    return work, _activation_bytes(architecture, [np.array(tile) for tile in tile_sides], outputs)
+
+
+def _outer(z: npt.NDArray[Any], y: npt.NDArray[Any], x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    found: npt.NDArray[Any] = z[:, None, None] * y[:, None] * x
+    return found
 
 
 def activation_bytes(plan: SharedPlan, architectures: Sequence[Architecture]) -> float:
     """Estimates the memory of one block, in which the networks follow each other, without compiling anything."""
-    return max(_activation_bytes(*pair) for pair in zip(plan.plans, architectures, strict=True))
+
+    def of(part: Plan, architecture: Architecture) -> float:
+        tile, output = ([np.array([n]) for n in shape] for shape in (part.tile_shape, part.output_shape))
+        return float(_activation_bytes(architecture, tile, output)[0, 0, 0])
+
+    return max(of(*pair) for pair in zip(plan.plans, architectures, strict=True))
 
 
-def _activation_bytes(plan: Plan, architecture: Architecture) -> float:
-    """Estimates the memory of one tile from the largest maps on its way: a level's, or those on a finer grid."""
+def _activation_bytes(
+    architecture: Architecture, tile: Sequence[npt.NDArray[Any]], output: Sequence[npt.NDArray[Any]]
+) -> npt.NDArray[np.float64]:
+    """Estimates the memory of tiles from the largest maps on their way: a level's, or those on a finer grid.
+
+    Of the finest level only what its decoder joins is whole, see `models.slabs`.
+    """
     levels, cells = [float(architecture.encoder_maps[0])], 1
     for factor, maps in zip(architecture.pool_factors, architecture.encoder_maps[1:], strict=True):
         cells *= prod(factor)
         levels.append(maps / cells)
     final = architecture.final_upsampling
-    last = max(architecture.decoder_maps[0] / prod(plan.scale), final.num_maps if final else 0)
-    values = max(max(levels) * prod(plan.tile_shape), last * prod(plan.output_shape))
-    return BYTES_PER_VOXEL_AND_MAP * values
-
-
-def _sides(box: Box, steps: Int3, units: Int3, blocks: Sequence[int]) -> Int3:
-    """Write shape for a number of blocks per axis: whole chunks and strides where an axis has several."""
-    sides = []
-    for extent, step, chunk, number in zip(box.shape, steps, units, blocks, strict=True):
-        unit = step if number == 1 else chunk
-        sides.append(ceil(ceil(extent / number) / unit) * unit)
-    return int3(sides, "write_shape")
+    scale = prod(architecture.final_factor)
+    last = max(architecture.decoder_maps[0] / scale, final.num_maps if final else 0)
+    voxels, returned = _outer(*tile), _outer(*output)
+    if not runs_in_slabs(architecture):
+        return BYTES_PER_VOXEL_AND_MAP * np.maximum(max(levels) * voxels, last * returned)
+    joined = levels[0] * _outer(tile[0], output[1], output[2])
+    return BYTES_PER_VOXEL_AND_MAP * (max([levels[0] / SLABS, *levels[1:]]) * voxels + joined / 4)
 
 
 def _units(steps: Int3, scale: Int3) -> Int3:
@@ -320,9 +364,6 @@ def _units(steps: Int3, scale: Int3) -> Int3:
 
 
 def _chunk(side: int, unit: int) -> int:
-    """Returns voxels of raw per chunk of an axis: `unit`, or what divides the block, so that blocks share none."""
-    if side % unit == 0:
-        return unit
-    return (
-        side if side <= 2 * unit else min((n for n in range(1, side + 1) if side % n == 0), key=lambda n: abs(n - unit))
-    )
+    """Returns voxels of raw per chunk of an axis: of what divides the block, so that blocks share none, the nearest."""
+    divisors = (n for n in range(1, side + 1) if side % n == 0)
+    return min(divisors, key=lambda n: max(n / unit, unit / n))

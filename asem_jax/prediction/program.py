@@ -13,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from asem_jax.models.channels import Channel, num_softmax, output_names
 from asem_jax.models.model import Params, scale_raw
+from asem_jax.models.slabs import SLABS
 from asem_jax.models.unet import UNet
 from asem_jax.prediction.ensemble import Ensemble, Orientation, mean_probabilities
 from asem_jax.prediction.planner import SharedPlan
@@ -54,7 +55,7 @@ def compile_sweep(models: Sequence[Ensemble], plan: SharedPlan, finish: Finish, 
       mesh: of the devices that take a block each.
     """
     parts = tuple(
-        Part(model.card.network(), model.card.meanings, model.orientations(part.tile_shape), cut, part.kept)
+        Part(model.card.network(slabs=SLABS), model.card.meanings, model.orientations(part.tile_shape), cut, part.kept)
         for model, part, cut in zip(models, plan.plans, plan.cuts, strict=True)
     )
     leaves, structure = jax.tree.flatten(members_of(models))

@@ -106,7 +106,8 @@ def test_a_wrong_estimate_is_corrected(factor: float, monkeypatch: pytest.Monkey
     architectures = [MODELS[0].card.architecture]
     costs = lambda models, plan, mesh: int(factor * memory.activation_bytes(plan, architectures))  # noqa: E731
     monkeypatch.setattr(memory, "device_bytes", costs)
-    limit = 6e7
+    whole = plan_shared(BOX, architectures, BOX.shape)
+    limit = 0.5 * factor * memory.activation_bytes(whole, architectures)
     plan = fit_plan(MODELS, BOX, MESH, limit)
     assert 0.3 * limit < costs(MODELS, plan, MESH) <= limit
 

@@ -1,14 +1,16 @@
 """Plans: blocks cover the box once, tiles hold what they need, sizes fit chunks, stride and memory."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 
 from asem_jax.models.architecture import Architecture, FinalUpsampling, asem, cosem_8to4nm
+from asem_jax.models.costs import multiplications
 from asem_jax.models.shapes import output_start, stride
 from asem_jax.prediction.planner import (
-    BYTES_PER_VOXEL_AND_MAP,
+    activation_bytes,
     choose_write_shape,
     plan_shared,
     plan_snapped,
@@ -71,8 +73,7 @@ def test_no_chunk_is_shared_by_two_blocks() -> None:
 
 def test_a_finer_result_has_chunks_of_its_own_and_lies_where_raw_does() -> None:
     box = Box((2, 0, 5), (900, 800, 700))
-    plan = plan_sweep(box, FINER, choose_write_shape(box, [FINER], 4e10))
-    assert len(plan.write_boxes) > 1
+    plan = plan_sweep(box, FINER, (72, 36, 72))
     assert plan.chunk_shape == (72, 72, 72)  # whole strides of 18 voxels of raw
     assert all(w * 2 % c == 0 for w, c in zip(plan.write_shape, plan.chunk_shape, strict=True))
     assert plan.result_box(Box((4, 6, 8), (5, 8, 9))) == Box((4, 12, 6), (6, 16, 8))
@@ -82,14 +83,30 @@ def test_a_finer_result_has_chunks_of_its_own_and_lies_where_raw_does() -> None:
     np.testing.assert_allclose(offset, (114.0, -2.0, 47.5))
 
 
-@pytest.mark.parametrize("max_bytes", [4e8, 1e9, 8e9])  # the tile of one chunk needs 3.2e8
-def test_more_memory_means_larger_blocks_and_less_context(max_bytes: float) -> None:
+def work_of(box: Box, write_shape: tuple[int, int, int]) -> float:
+    """Returns the multiplications of a sweep in all."""
+    plan = plan_sweep(box, NETWORK, write_shape)
+    return len(plan.write_boxes) * multiplications(plan.tile_shape, NETWORK)
+
+
+@pytest.mark.parametrize("max_bytes", [2e8, 1e9, 8e9])  # the tile of one chunk needs 1e8
+def test_more_memory_means_larger_blocks_and_less_work(max_bytes: float) -> None:
     box = Box.of_shape((500, 700, 900))
     shape = choose_write_shape(box, [NETWORK], max_bytes=max_bytes)
-    tile = plan_sweep(box, NETWORK, shape).tile_shape
-    assert tile[0] * tile[1] * tile[2] * 16 * BYTES_PER_VOXEL_AND_MAP <= max_bytes
+    plan = plan_shared(box, [NETWORK], shape)
+    assert activation_bytes(plan, [NETWORK]) <= max_bytes
+    assert all(32 <= n <= 96 for n in plan.plans[0].chunk_shape)
     wider = choose_write_shape(box, [NETWORK], max_bytes=2 * max_bytes)
-    assert sum(wider) > sum(shape)
+    assert work_of(box, wider) < work_of(box, shape)
+
+
+def test_no_block_shape_near_the_chosen_one_takes_less_work() -> None:
+    box, limit = Box.of_shape((220, 220, 220)), 5e8
+    chosen = choose_write_shape(box, [NETWORK], max_bytes=limit)
+    for sides in product((64, 76, 88, 112, 152, 220), repeat=3):
+        if activation_bytes(plan_shared(box, [NETWORK], sides), [NETWORK]) <= limit:
+            assert work_of(box, chosen) <= work_of(box, sides)
+    assert all(len(range(0, n, side)) * side - n < 12 for n, side in zip(box.shape, chosen, strict=True))
 
 
 def test_a_small_volume_is_one_block() -> None:
@@ -105,9 +122,11 @@ def test_maps_that_are_wider_below_or_on_a_finer_grid_count_for_the_memory() -> 
         return float(str(caught.value).split("needs ")[1].split(";")[0])
 
     tile = plan_sweep(box, NETWORK, (64, 64, 64)).tile_shape
-    assert bytes_needed(NETWORK) == pytest.approx(16 * 16 * tile[0] ** 3, rel=0.01)
+    joined = 4 * 16 * tile[0] * 64 * 64  # bytes of the map that is left of the finest level
+    assert bytes_needed(NETWORK) == pytest.approx(16 * 4 * tile[0] ** 3 + joined, rel=0.05)
     grown = replace(NETWORK, encoder_maps=(16, 640, 64), upsampled_maps=(32, 64))
-    assert bytes_needed(grown) == pytest.approx(16 * 80 * tile[0] ** 3, rel=0.01)
+    assert bytes_needed(grown) == pytest.approx(16 * 80 * tile[0] ** 3 + joined, rel=0.05)
+    assert bytes_needed(replace(NETWORK, padding="same")) > 2 * bytes_needed(NETWORK)
     finer = replace(FINER, final_upsampling=FinalUpsampling((2, 2, 2), 720, (3, 3, 3)))
     final = plan_sweep(box, finer, (36, 36, 36))  # the smallest with several blocks: two strides
     assert bytes_needed(finer) == pytest.approx(16 * 720 * final.output_shape[0] ** 3, rel=0.01)
