@@ -25,6 +25,7 @@ import jax
 import numpy as np
 import optax
 
+from asem_jax import experiment
 from asem_jax.models.architecture import asem
 from asem_jax.models.checkpoint import NOT_VALIDATED, Checkpoints
 from asem_jax.models.model import ModelCard
@@ -35,6 +36,7 @@ from asem_jax.volumes.geometry import Box, tiles
 from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.volume import Volume, create_volume
 
+CONFIGS = Path(__file__).parent.parent / "configs"
 RESULTS = Path(__file__).parent / "results" / "soak.json"
 VOXEL_SIZE_NM = (8.0, 8.0, 8.0)
 
@@ -67,9 +69,11 @@ def write_model(folder: Path) -> None:
 
 def start(workdir: Path, name: str, shard: str | None, block: int) -> subprocess.Popen[bytes]:
     """Starts to predict into `name`, or goes on."""
-    volume = {"raw": f"{workdir}/cell.zarr/raw", "target": f"{workdir}/cell.zarr/{name}", "start": None, "stop": None}
-    how = {"symmetries": "none", "write_shape": (block,) * 3, "retries": 2, "shard": shard, "cluster": None}
-    config = {"stage": "predict", "model": f"{workdir}/model", "volumes": {"cell": volume}, **how}
+    base = json.loads(experiment.load(str(CONFIGS / "predict_hpf.py"), {}).to_json())["predict"]
+    (volume,) = base["volumes"].values()
+    places = {"raw": f"{workdir}/cell.zarr/raw", "target": f"{workdir}/cell.zarr/{name}", "start": None, "stop": None}
+    how = {"model": f"{workdir}/model", "write_shape": (block,) * 3, "shard": shard}
+    config = {"stage": "predict", **base, **how, "volumes": {"cell": {**volume, **places}}}
     label = f"{name}_{(shard or 'all').replace('/', '_of_')}"
     file = workdir / f"{label}.json"
     file.write_text(json.dumps(config))
