@@ -364,6 +364,16 @@ def _units(steps: Int3, scale: Int3) -> Int3:
 
 
 def _chunk(side: int, unit: int) -> int:
-    """Returns voxels of raw per chunk of an axis: of what divides the block, so that blocks share none, the nearest."""
-    divisors = (n for n in range(1, side + 1) if side % n == 0)
-    return min(divisors, key=lambda n: max(n / unit, unit / n))
+    """Returns voxels of raw per chunk of an axis: of what divides the block, so that blocks share none, about `unit`.
+
+    Best are 2, 4 ... chunks: then blocks fill chunks of coarser levels too.
+    """
+    divisors = [n for n in range(1, side + 1) if side % n == 0]
+    nearest = sorted(divisors, key=lambda n: max(n / unit, unit / n))
+    near = [n for n in nearest if 0.75 * unit <= n <= 1.5 * unit] or nearest[:1]
+    return max(near, key=lambda n: _twos(side // n))
+
+
+def _twos(number: int) -> int:
+    """Returns how often a number can be halved."""
+    return (number & -number).bit_length() - 1

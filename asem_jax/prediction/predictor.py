@@ -142,7 +142,7 @@ def sweep_volume(
         ledger = Ledger(path, job.fingerprint(), shard=shard)
         results = create_results(job)
     if ledger.is_complete:
-        return results
+        return reopened(results)
     if run is not None:
         run(job, ledger)
     else:

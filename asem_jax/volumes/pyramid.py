@@ -7,24 +7,76 @@ value (the smallest of those that tie). Laws that hold (and are tested):
 * a cell that the volume's end cuts is made from the voxels that it has, so no voxel is left out;
 * a coarse voxel lies where its cell's centre is: offset + (factor - 1) / 2 voxels of the finest level.
 
-The metadata names the coarse levels only once all of them are written.
+The metadata names the coarse levels only once all of them are written. A volume that is made block by block need not be
+read again for them: a `GrowingImage` writes, with each block, what it is on the coarser levels.
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Self
 
+import numpy.typing as npt
 import tensorstore as ts
 
 from asem_jax.volumes import ngff
 from asem_jax.volumes.blockwise import run_blocks
 from asem_jax.volumes.geometry import Box, Float3, Int3, float3, int3, tiles
+from asem_jax.volumes.store import Pending
 from asem_jax.volumes.volume import Volume, create_level
 
 ANISOTROPY = 2**0.5
 """An axis whose voxels are longer than this many times the shortest waits: voxels become cubes."""
 
 
-def write_pyramid(volume: Volume, *, labels: bool, num_threads: int = 2) -> None:
+@dataclass(frozen=True)
+class GrowingImage:
+    """An image whose coarser levels are written with the blocks of its finest, as far as these fill whole chunks.
+
+    Attributes:
+      finest: the finest level.
+      coarse: the levels behind it that blocks fill.
+      labels: made coarser by the most frequent value; otherwise by the mean.
+    """
+
+    finest: Volume
+    coarse: tuple[Volume, ...]
+    labels: bool
+
+    @classmethod
+    def begin(cls, volume: Volume, block_shape: Sequence[int] | None, *, labels: bool) -> Self:
+        """Creates the levels, or opens those that are there.
+
+        Args:
+          volume: the finest level.
+          block_shape: voxels z y x of the blocks, which begin at its multiples; None = blocks of no one shape.
+          labels: see the class.
+        """
+        found: list[Volume] = []
+        finer, factors = volume, (1, 1, 1)
+        while block_shape is not None and any(n > c for n, c in zip(finer.shape, volume.chunk_shape, strict=True)):
+            step = halving(finer.shape, finer.voxel_size_nm)
+            factors = int3([a * b for a, b in zip(factors, step, strict=True)], "factors")
+            axes = zip(block_shape, factors, volume.chunk_shape, volume.shape, strict=True)
+            if any(side % (factor * chunk) and side < n for side, factor, chunk, n in axes):
+                break
+            finer = _stored(volume, finer, step, str(len(found) + 1), labels=labels, replaces=False)
+            found.append(finer)
+        return cls(volume, tuple(found), labels)
+
+    def write_async(self, box: Box, array: npt.NDArray[Any]) -> list[Pending[None]]:
+        """Starts to write a block to all levels; see `Volume.write_async`."""
+        writes, finer = [self.finest.write_async(box, array)], self.finest
+        for level in self.coarse:
+            step = halving(finer.shape, finer.voxel_size_nm)
+            array = _downsampled(ts.array(array), step, labels=self.labels).read().result()
+            box = Box.of_shape(array.shape, [a // f for a, f in zip(box.start, step, strict=True)])
+            writes.append(level.write_async(box, array))
+            finer = level
+        return writes
+
+
+def write_pyramid(volume: Volume, *, labels: bool, num_threads: int = 2, written: Sequence[Volume] = ()) -> None:
     """Writes levels 1, 2, ... of an image until one fits into a chunk, replacing older ones.
 
     Memory: two chunks of a level and the eight that each is made from, per thread.
@@ -33,6 +85,7 @@ def write_pyramid(volume: Volume, *, labels: bool, num_threads: int = 2) -> None
       volume: the finest level, written completely.
       labels: by the most frequent value; otherwise by the mean.
       num_threads: chunks made at a time.
+      written: the first of them, where a `GrowingImage` has written them already.
 
     Raises:
       ValueError: `volume` is not the finest level of an OME-Zarr image.
@@ -48,23 +101,26 @@ def write_pyramid(volume: Volume, *, labels: bool, num_threads: int = 2) -> None
     image = ngff.read_image(folder, volume.address)
     first = image.levels[0]
     ngff.write_image(folder, replace(image, levels=(first,), method=""))
-    levels, finer, factors = [first], volume, (1, 1, 1)
-    while any(n > c for n, c in zip(finer.shape, volume.chunk_shape, strict=True)):
-        step = halving(finer.shape, finer.voxel_size_nm)
-        factors = int3([a * b for a, b in zip(factors, step, strict=True)], "factors")
-        size, offset = coarse_place(volume.voxel_size_nm, volume.offset_nm, factors)
-        name = str(len(levels))
-        coarse = coarsened(finer, step, labels=labels)
-        stored = replace(coarse, store=create_level(folder, name, coarse.shape, volume), voxel_size_nm=size)
+    made = [volume, *written]
+    while any(n > c for n, c in zip(made[-1].shape, volume.chunk_shape, strict=True)):
+        step, name = halving(made[-1].shape, made[-1].voxel_size_nm), str(len(made))
+        coarse = coarsened(made[-1], step, labels=labels)
+        stored = _stored(volume, made[-1], step, name, labels=labels, replaces=True)
 
         def write(box: Box, source: Volume = coarse, target: Volume = stored) -> None:
             target.write(box, source.read(box))
 
         blocks = tiles(stored.box, stored.chunk_shape)
         run_blocks(write, blocks, label=f"level {name} of {volume.address}", num_threads=num_threads)
-        levels.append(ngff.Level(name, size, offset))
-        finer = stored
+        made.append(stored)
+    levels = [first, *(ngff.Level(str(n), level.voxel_size_nm, level.offset_nm) for n, level in enumerate(made) if n)]
     ngff.write_image(folder, replace(image, levels=tuple(levels), method=method if levels[1:] else ""))
+
+
+def _stored(volume: Volume, finer: Volume, step: Int3, name: str, *, labels: bool, replaces: bool) -> Volume:
+    """Returns an empty level of `volume`, behind `finer`; where it is there and is not replaced, as it is."""
+    coarse = coarsened(finer, step, labels=labels)
+    return replace(coarse, store=create_level(Path(volume.address), name, coarse.shape, volume, replaces=replaces))
 
 
 def coarsened(volume: Volume, factors: Int3, *, labels: bool) -> Volume:
@@ -78,8 +134,12 @@ def coarsened(volume: Volume, factors: Int3, *, labels: bool) -> Volume:
       labels: by the most frequent value; otherwise by the mean, rounded for integers.
     """
     size, offset = coarse_place(volume.voxel_size_nm, volume.offset_nm, factors)
-    store = ts.downsample(volume.store, list(factors), "mode" if labels else "mean")
+    store = _downsampled(volume.store, factors, labels=labels)
     return replace(volume, store=store, voxel_size_nm=size, offset_nm=offset)
+
+
+def _downsampled(store: ts.TensorStore, factors: Int3, *, labels: bool) -> ts.TensorStore:
+    return ts.downsample(store, list(factors), "mode" if labels else "mean")
 
 
 def halving(shape: Int3, voxel_size_nm: Float3) -> Int3:

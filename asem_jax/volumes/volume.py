@@ -248,20 +248,28 @@ def annotate_volume(volume: Volume, attributes: Mapping[str, Any]) -> Volume:
     return open_volume(volume.address, level=volume.level, missing_as_zero=volume.missing_as_zero)
 
 
-def create_level(folder: Path, name: str, shape: Int3, like: Volume) -> ts.TensorStore:
-    """Creates the array of a level, typed and chunked as `like`; an older one of that name is replaced.
+def create_level(folder: Path, name: str, shape: Int3, like: Volume, *, replaces: bool) -> ts.TensorStore:
+    """Creates the array of a level, typed and chunked as `like`.
 
     Args:
       folder: the image's group.
       name: of the level.
       shape: voxels, z y x.
-      like: the volume whose dtype, chunks, shards and format are taken.
+      like: the volume whose dtype, chunks, shards, format and answer to what is missing are taken.
+      replaces: an older one of that name; otherwise it is opened.
     """
     read_chunk = chunk_shapes(like.store)[1]
     shard = None if read_chunk == like.chunk_shape else like.chunk_shape
     zarr_format = ngff.node_type(folder)[1]
     metadata = array_metadata(shape, like.dtype, read_chunk, shard, zarr_format)
-    return open_store(folder / name, zarr_format, like.address, metadata=metadata, replace=True)
+    return open_store(
+        folder / name,
+        zarr_format,
+        like.address,
+        metadata=metadata,
+        missing_as_zero=like.missing_as_zero,
+        replace=replaces,
+    )
 
 
 def _reopen(address: str, reading: Reading) -> Volume:

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from asem_jax import __version__
-from asem_jax.prediction import predictor
+from asem_jax.prediction import planner, predictor
 from asem_jax.prediction.job import Job, make_job
 from asem_jax.prediction.predictor import predict_volume, sweep_volume
 from asem_jax.prediction.results import create_results
 from asem_jax.volumes.mask import read_mask
+from asem_jax.volumes.pyramid import write_pyramid
 from asem_jax.volumes.volume import Volume, open_volume
 from tests.phantoms import balls, small_model, write_volume
 
@@ -47,6 +48,23 @@ def test_a_masked_prediction_is_the_unmasked_one_and_0_elsewhere(raw: Volume, ma
         assert coarse.read(coarse.box).any() or name == "segmentation"
     chunks = [path for path in Path(part.probability.address, "0").glob("*/*/*") if path.is_file()]
     assert len(chunks) == 3
+
+
+def test_coarser_levels_are_written_with_the_blocks(
+    raw: Volume, mask: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planner, "CHUNK", 8)  # two per axis of a block
+    for wanted in (None, mask):
+        target = f"{tmp_path}/cell.zarr/{'part' if wanted else 'whole'}"
+        made = predict_volume(small_model(), raw, target, write_shape=BLOCKS, mask=wanted)["mito"]
+        for volume, labels in ((made.probability, False), (made.segmentation, True)):
+            copy = write_volume(f"{volume.address}_copy", volume.read(volume.box), chunk_shape=(8, 8, 8))
+            write_pyramid(copy, labels=labels)
+            for level in (1, 2, 3):
+                expected, found = (open_volume(address, level=level) for address in (copy.address, volume.address))
+                np.testing.assert_array_equal(found.read(found.box), expected.read(expected.box))
+    job = make_job(small_model(), raw, f"{tmp_path}/cell.zarr/part", write_shape=BLOCKS)
+    assert [len(image.coarse) for image in create_results(job)["mito"].values()] == [1, 1]
 
 
 def test_a_gap_is_0_only_when_the_prediction_is_complete(
@@ -95,4 +113,4 @@ def test_a_threshold_decides_the_segmentation_and_all_says_how_it_was_made(raw: 
     assert open_volume(f"{address}/er/segmentation").attributes["threshold"] == 0.3
     assert open_volume(f"{address}/mito/segmentation").attributes["threshold"] is None
     reopened: Job = make_job(small_model(organelles=2), raw, address, write_shape=BLOCKS, thresholds={"er": 0.3})
-    assert create_results(reopened)["er"].probability.shape == SHAPE
+    assert create_results(reopened)["er"]["probability"].finest.shape == SHAPE

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from ome_zarr_models import open_ome_zarr
 
-from asem_jax.volumes.geometry import nm_from_voxels
-from asem_jax.volumes.pyramid import write_pyramid
+from asem_jax.volumes.geometry import Box, nm_from_voxels, tiles
+from asem_jax.volumes.pyramid import GrowingImage, write_pyramid
 from asem_jax.volumes.volume import create_volume, open_volume
 
 
@@ -97,3 +97,33 @@ def test_a_pyramid_that_fails_is_not_announced_nor_is_the_one_before_it(tmp_path
         write_pyramid(open_volume(volume.address), labels=False)
     with pytest.raises(ValueError, match="has no level 1"):
         open_volume(volume.address, level=1)
+
+
+@pytest.mark.parametrize("labels", [False, True])
+@pytest.mark.parametrize(("block", "levels"), [((16, 16, 16), 2), ((8, 16, 32), 1), ((12, 16, 16), 0), (None, 0)])
+def test_levels_that_grow_with_the_blocks_are_those_of_the_whole(tmp_path, block, levels, labels):
+    array = np.random.default_rng(3).integers(0, 3 if labels else 256, (37, 50, 41)).astype(np.uint8)
+    whole = volume_of(tmp_path / "cell.zarr/whole", array, chunk=4)
+    write_pyramid(whole, labels=labels)
+    grown = volume_of(tmp_path / "cell.zarr/grown", np.zeros_like(array), chunk=4)
+    for box in tiles(grown.box, block or grown.shape):
+        image = GrowingImage.begin(grown, block, labels=labels)  # as a process that begins anew does
+        for write in image.write_async(box, array[box.slices]):
+            write.result()
+    assert len(image.coarse) == levels
+    write_pyramid(grown, labels=labels, written=image.coarse)
+    for level in range(5):
+        expected, found = (open_volume(v.address, level=level) for v in (whole, grown))
+        np.testing.assert_array_equal(found.read(found.box), expected.read(expected.box))
+        assert (found.voxel_size_nm, found.offset_nm) == (expected.voxel_size_nm, expected.offset_nm)
+
+
+def test_a_level_that_grew_is_not_read_where_no_block_was(tmp_path):
+    volume = create_volume(
+        tmp_path / "cell.zarr/raw", shape=(16, 8, 8), dtype=np.uint8, voxel_size_nm=(5, 5, 5), chunk_shape=(4, 4, 4)
+    )
+    image = GrowingImage.begin(volume, (8, 8, 8), labels=False)
+    for write in image.write_async(Box.of_shape((8, 8, 8)), np.ones((8, 8, 8), np.uint8)):
+        write.result()
+    with pytest.raises(RuntimeError, match="never written"):
+        write_pyramid(volume, labels=False, written=image.coarse)
