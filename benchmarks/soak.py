@@ -68,7 +68,9 @@ def write_model(folder: Path) -> None:
 def start(workdir: Path, name: str, shard: str | None, block: int) -> subprocess.Popen[bytes]:
     """Starts to predict into `name`, or goes on."""
     volume = {"raw": f"{workdir}/cell.zarr/raw", "target": f"{workdir}/cell.zarr/{name}", "start": None, "stop": None}
+    volume["mask"] = None
     how = {"symmetries": "none", "write_shape": (block,) * 3, "retries": 2, "shard": shard, "cluster": None}
+    how |= {"thresholds": {}, "tiling": "seamless", "exports": (), "equalise": False, "dry_run": False, "seams": None}
     config = {"stage": "predict", "model": f"{workdir}/model", "volumes": {"cell": volume}, **how}
     label = f"{name}_{(shard or 'all').replace('/', '_of_')}"
     file = workdir / f"{label}.json"

@@ -6,13 +6,14 @@ does it.
 
 import difflib
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import jax
 import numpy as np
+import numpy.typing as npt
 from jax.sharding import Mesh
 
 from asem_jax.devices import make_local_mesh
@@ -22,7 +23,9 @@ from asem_jax.prediction.ensemble import Ensemble, as_ensemble
 from asem_jax.prediction.mask import wanted_blocks
 from asem_jax.prediction.memory import fit_plan, memory_at_hand
 from asem_jax.prediction.planner import SharedPlan, plan_shared, plan_snapped
+from asem_jax.volumes.clahe import Equalisation
 from asem_jax.volumes.geometry import Box
+from asem_jax.volumes.reflect import read_reflected
 from asem_jax.volumes.volume import Volume
 
 Models = Model | Ensemble | Mapping[str, Model | Ensemble]
@@ -65,6 +68,7 @@ class Job:
       mask: nonzero = wanted, of any voxel size; None = everything is.
       thresholds: probability from which a voxel is foreground, by the name of a result; of the others the likeliest
         organelle, or, where organelles do not exclude each other, 0.5.
+      equalisation: how raw is equalised while it is read; None = it is not.
     """
 
     models: Mapping[str, Ensemble]
@@ -73,6 +77,12 @@ class Job:
     plan: SharedPlan
     mask: Volume | None = None
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    equalisation: Equalisation | None = None
+
+    @cached_property
+    def read(self) -> Callable[[Box], npt.NDArray[np.generic]]:
+        """Reads raw for any box, as the models are given it; reflected beyond its edge."""
+        return partial(read_reflected, self.raw) if self.equalisation is None else self.equalisation.reader(self.raw)
 
     @property
     def ensembles(self) -> tuple[Ensemble, ...]:
@@ -128,6 +138,7 @@ class Job:
             **({"thresholds": dict(self.thresholds)} if self.thresholds else {}),
             **({"mask": self.mask.address, "masked": self._digest_of_blocks()} if self.mask else {}),
             **({"tiling": "incasem"} if plan.plans[0].snapped else {}),
+            **({"equalisation": asdict(self.equalisation)} if self.equalisation else {}),
         }
 
     def _digest_of_blocks(self) -> str:
@@ -146,6 +157,7 @@ def make_job(
     mask: Volume | None = None,
     thresholds: Mapping[str, float] | None = None,
     tiling: str = "seamless",
+    equalisation: Equalisation | None = None,
     mesh: Mesh | None = None,
 ) -> Job:
     """Returns a job after checking that it can be done.
@@ -159,6 +171,7 @@ def make_job(
       mask: see `Job`.
       thresholds: see `Job`.
       tiling: "seamless", or "incasem", that of the original program (see `planner.plan_snapped`).
+      equalisation: see `Job` and `appearance.missing_equalisation`.
       mesh: of the devices; None = all of this process.
 
     Raises:
@@ -182,7 +195,7 @@ def make_job(
         plan = fit_plan(tuple(ensembles.values()), box, mesh or make_local_mesh(), memory_at_hand())
     else:
         plan = plan_shared(box, architectures, write_shape)
-    job = Job(ensembles, raw, address, plan, mask, dict(thresholds or {}))
+    job = Job(ensembles, raw, address, plan, mask, dict(thresholds or {}), equalisation)
     _check_thresholds(job)
     return job
 

@@ -11,6 +11,7 @@ from asem_jax.models.channels import Channel
 from asem_jax.models.model import Model
 from asem_jax.prediction.ensemble import Ensemble
 from asem_jax.prediction.job import make_job
+from asem_jax.volumes.clahe import Equalisation
 from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.volume import Volume
 from tests.phantoms import balls, small_model, write_volume
@@ -57,6 +58,8 @@ def test_the_fingerprint_changes_with_whatever_changes_the_result(raw: Volume, t
         {"box": Box((0, 0, 0), (30, 40, 40))},
         {"mask": mask},
         {"thresholds": {"mito": 0.7}},
+        {"equalisation": Equalisation((16, 16, 16), 0.02)},
+        {"equalisation": Equalisation((16, 16, 16), 0.03)},
         {"write_shape": (12, 12, 12), "tiling": "incasem"},
     ]
     prints = []
