@@ -42,6 +42,7 @@ class ModelCard:
       notes: what else a user should know, a sentence each.
       meanings: what each organelle's output means; left out = they exclude each other, and share a softmax.
       equalisation: how raw was equalised; None = not known, or not at all.
+      thresholds: of each organelle, the probability with the best F1 in validation; None = not known, () = of none.
     """
 
     organelles: tuple[str, ...]
@@ -57,6 +58,7 @@ class ModelCard:
     notes: tuple[str, ...] = ()
     meanings: tuple[Channel, ...] = ()
     equalisation: Equalisation | None = None
+    thresholds: tuple[float | None, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.meanings:
@@ -106,7 +108,8 @@ class ModelCard:
             known["architecture"] = Architecture.from_dict(values["architecture"])
             for name in ("organelles", "training_regions"):
                 known[name] = tuple(values[name])
-            known["notes"] = tuple(values.get("notes", ()))
+            for name in ("notes", "thresholds"):
+                known[name] = tuple(values.get(name, ()))
             known["meanings"] = tuple(Channel.from_dict(channel) for channel in values.get("meanings", ()))
             if values.get("grey_percentiles") is not None:
                 known["grey_percentiles"] = tuple(values["grey_percentiles"])

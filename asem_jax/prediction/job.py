@@ -7,7 +7,7 @@ does it.
 import difflib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -92,15 +92,8 @@ class Job:
     @property
     def results(self) -> list[Result]:
         """What is written, in the order of models and channels."""
-        found = []
-        for number, (prefix, model) in enumerate(self.models.items()):
-            alone = len(model.card.organelles) == 1
-            for place, channel in enumerate(model.card.meanings):
-                path = [prefix] * bool(prefix) + [channel.name] * (not alone)
-                name = "/".join(path) or channel.name
-                level = self.thresholds.get(name, None if channel.kind == "softmax" else 0.5)
-                found.append(Result(name, "/".join([self.address, *path]), number, place, channel, level))
-        return found
+        found = results_of(self.models, self.address)
+        return [replace(result, threshold=self.thresholds.get(result.name, result.threshold)) for result in found]
 
     @cached_property
     def write_boxes(self) -> Sequence[Box]:
@@ -145,6 +138,48 @@ class Job:
         """Returns what changes if the mask asks for other blocks."""
         starts = np.array([box.start for box in self.write_boxes], np.int64)
         return hashlib.blake2b(starts.tobytes(), digest_size=8).hexdigest()
+
+
+def results_of(models: Mapping[str, Ensemble], address: str) -> list[Result]:
+    """Returns what models say, in their order, with the thresholds that are used where none is given.
+
+    Args:
+      models: by name, see `Job`.
+      address: image group that the results lie in.
+    """
+    found = []
+    for number, (prefix, model) in enumerate(models.items()):
+        alone = len(model.card.organelles) == 1
+        for place, channel in enumerate(model.card.meanings):
+            path = [prefix] * bool(prefix) + [channel.name] * (not alone)
+            name, level = "/".join(path) or channel.name, None if channel.kind == "softmax" else 0.5
+            found.append(Result(name, "/".join([address, *path]), number, place, channel, level))
+    return found
+
+
+def validated_threshold(models: Mapping[str, Ensemble], name: str) -> float:
+    """Returns the threshold that the training's validation chose, of several models the mean of theirs.
+
+    Args:
+      models: by name, see `Job`.
+      name: of a result.
+
+    Raises:
+      ValueError: nothing is predicted of that name, or a model's card has no threshold of it.
+    """
+    results = {result.name: result for result in results_of(models, "")}
+    if name not in results:
+        raise ValueError(_no_result(name, "card", list(results)))
+    result = results[name]
+    cards = [model.card for model in list(models.values())[result.model].models]
+    levels = [card.thresholds[result.place] if card.thresholds else None for card in cards]
+    known = [level for level in levels if level is not None]
+    if len(known) < len(levels):
+        raise ValueError(
+            f"thresholds.{name}='card': the model's card has no threshold of it, as its training had no validation "
+            "region with it, or is older; give a number, or the postprocess.json of a run that chose one."
+        )
+    return sum(known) / len(known)
 
 
 def make_job(
@@ -232,8 +267,12 @@ def _check_thresholds(job: Job) -> None:
     names = [result.name for result in job.results]
     for name, level in job.thresholds.items():
         if name not in names:
-            near = difflib.get_close_matches(name, names, 1)
-            meant = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"thresholds.{name}={level}: nothing is predicted of that name; {meant}There is: {names}.")
+            raise ValueError(_no_result(name, level, names))
         if not 0 <= level <= 1:
             raise ValueError(f"thresholds.{name}={level} is not a probability; give a number from 0 to 1.")
+
+
+def _no_result(name: str, level: float | str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, 1)
+    meant = f"did you mean {near[0]!r}? " if near else ""
+    return f"thresholds.{name}={level}: nothing is predicted of that name; {meant}There is: {names}."

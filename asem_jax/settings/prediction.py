@@ -12,7 +12,10 @@ PREDICT: Settings = {
     "a section of such, by name = predictions that share the reading of raw, each in a folder of its name",
     "symmetries": "none; mirrors = the mean over 8 orientations of each block; all = with axes exchanged too, 48 "
     "(16 where z differs): so many times the work",
-    "thresholds": {"*": "probability from which a voxel of this organelle is foreground in its segmentation"},
+    "thresholds": {
+        "*": "probability from which a voxel of this organelle is foreground in its segmentation; card = the one that "
+        "the training's validation chose; or the postprocess.json of a run that chose one"
+    },
     "tiling": "seamless; incasem = that of the original program, with its seams, for comparison with its predictions",
     "equalise": "True = a volume that is not equalised (CLAHE) is, as it is read, where the model learned on such; "
     "False = it is left as it is",

@@ -19,7 +19,7 @@ from asem_jax.prediction.appearance import missing_equalisation, warn_of_appeara
 from asem_jax.prediction.ensemble import Ensemble
 from asem_jax.prediction.exports import check_exports, export_results
 from asem_jax.prediction.forecast import check_disk, forecast
-from asem_jax.prediction.job import Job, make_job
+from asem_jax.prediction.job import Job, make_job, validated_threshold
 from asem_jax.prediction.predictor import is_finished, num_finished, sweep_volume
 from asem_jax.prediction.results import Prediction
 from asem_jax.prediction.seams import Seams, measure_seams
@@ -163,7 +163,7 @@ def _job(config: ConfigDict, name: str, models: Mapping[str, Ensemble], raw: Vol
         box=box,
         write_shape=config.write_shape,
         mask=None if section.mask is None else open_volume(section.mask, missing_as_zero=True),
-        thresholds=config.thresholds.to_dict(),
+        thresholds=_thresholds(config, models),
         tiling=config.tiling,
         equalisation=equalisation,
     )
@@ -196,6 +196,28 @@ def _export(config: ConfigDict, name: str, job: Job, results: Mapping[str, Predi
         export_results(job, results, config.exports)
     elif config.exports:
         logger.info("%s: blocks are left to other shards; the one that ends last exports", name)
+
+
+def _thresholds(config: ConfigDict, models: Mapping[str, Ensemble]) -> dict[str, float]:
+    """Returns the thresholds that are given, with those of model cards and of runs looked up."""
+    found = {}
+    for name, given in config.thresholds.items():
+        if isinstance(given, str):
+            level = validated_threshold(models, name) if given == "card" else _chosen_threshold(name, given)
+            logger.info("threshold of %s: %.3f, from %s", name, level, given)
+        found[name] = level if isinstance(given, str) else given
+    return found
+
+
+def _chosen_threshold(name: str, path: str) -> float:
+    """Returns the threshold that stage postprocess chose, from the file that says so."""
+    try:
+        return float(json.loads(Path(path).read_text())["threshold"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"thresholds.{name}={path!r} is no file with a threshold ({error}); give a number from 0 to 1, 'card', or "
+            "the postprocess.json of a run."
+        ) from error
 
 
 def _seams(config: ConfigDict, name: str, job: Job) -> Seams:

@@ -33,6 +33,11 @@ def test_a_card_says_how_raw_was_equalised() -> None:
     assert ModelCard.from_dict(json.loads(json.dumps(card.to_dict()))).equalisation == how
 
 
+def test_a_card_keeps_thresholds() -> None:
+    card = replace(small_model(organelles=2).card, thresholds=(0.4, None))
+    assert ModelCard.from_dict(json.loads(json.dumps(card.to_dict()))) == card
+
+
 def test_a_card_of_channels_judged_alone_survives_json_and_has_no_background() -> None:
     meanings = (
         Channel("mito", "distance", "all", (3, 4), parent=None, added_nm=8.0),

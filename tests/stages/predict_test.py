@@ -98,14 +98,25 @@ def test_a_dry_run_says_what_it_costs_and_writes_nothing(
     assert proof["has_none"] and proof["order"] == 0 and proof["num_blocks"] > 1
 
 
-def test_several_models_with_mask_and_threshold_are_what_the_section_says(section: ConfigDict, tmp_path: Path) -> None:
+def test_several_models_with_mask_and_threshold_are_what_the_section_says(
+    section: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     halves = np.zeros((3, 4, 5), np.uint8)
     halves[:, :, :2] = 1
     place = {"voxel_size_nm": (100.0, 100.0, 100.0), "offset_nm": (45.0, 45.0, 45.0)}
     section.volumes.cell.mask = write_volume(tmp_path / "cell.zarr/mask", halves, **place).address
     with section.ignore_type():
         section.model = ConfigDict({"a": section.model, "b": section.model})
-    section.thresholds = ConfigDict({"b": 0.9})
+    section.thresholds = ConfigDict({"b": f"{tmp_path}/postprocess.json"})
+    with pytest.raises(
+        ValueError, match=r"thresholds\.b=.*postprocess\.json' is no file with a threshold .*, 'card', or"
+    ):
+        stage.run(section, tmp_path)
+    (tmp_path / "postprocess.json").write_text('{"threshold": 0.9}')
+    card = replace(small_model().card, thresholds=(0.7,))
+    monkeypatch.setattr(stage, "load_model", lambda address: Model(load_model(address).params, card))
+    with section.ignore_type():
+        section.thresholds.a = "card"
     stage.run(section, tmp_path)
     said = json.loads((tmp_path / "forecast.json").read_text())["cell"]
     assert said["skipped"] == 6
@@ -113,11 +124,11 @@ def test_several_models_with_mask_and_threshold_are_what_the_section_says(sectio
     probability = open_volume(f"{target}/b/probability")
     values = probability.read(probability.box)
     assert values[..., :20].any() and not values[..., 20:].any()
-    for name, level in (("a", 128), ("b", 230)):
+    for name, level in (("a", 179), ("b", 230)):
         found = open_volume(f"{target}/{name}/segmentation").read(probability.box)
         np.testing.assert_array_equal(found[..., :20], values[..., :20] >= level)
     attributes = probability.attributes
-    assert attributes["config"]["thresholds"] == {"b": 0.9}
+    assert attributes["fingerprint"]["thresholds"] == {"a": 0.7, "b": 0.9}
 
 
 def test_a_finished_prediction_is_not_made_again(
