@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from math import ceil, prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +51,7 @@ def check_exports(job: Job, formats: Sequence[str]) -> None:
     Raises:
       ValueError: a format is not known or cannot hold the place of a result, or something else lies at a target.
     """
+    fingerprint = job.fingerprint() if formats else {}
     for format in formats:
         if format not in FORMATS:
             near = difflib.get_close_matches(format, FORMATS, 1)
@@ -59,8 +61,11 @@ def check_exports(job: Job, formats: Sequence[str]) -> None:
         place = job.plan.plans[result.model].result_place(job.raw.voxel_size_nm, job.raw.offset_nm)
         target = export_address(f"{result.folder}/{name}", format)
         check_target(target, np.dtype(np.uint8), *place)
-        if is_begun(target) and not _ledger_path(result, name, format).exists():
+        path = _ledger_path(result, name, format)
+        if is_begun(target) and not path.exists():
             raise ValueError(f"exports={tuple(formats)}: {target} exists already; remove it or leave the format out.")
+        if is_begun(target):
+            _ledger(path, target, fingerprint)  # raises if it was made of another prediction
 
 
 def exported_bytes(job: Job, formats: Sequence[str]) -> int:
@@ -92,12 +97,13 @@ def export_results(job: Job, results: Mapping[str, Prediction], formats: Sequenc
         if not is_mine:
             logger.info("%s: another process exports it", job.address)
             return
+        fingerprint = job.fingerprint()
         for result, name, format in _all(job, formats):
             volume = getattr(results[result.name], name)
             target, path = export_address(volume.address, format), _ledger_path(result, name, format)
             if not is_begun(target):
                 path.unlink(missing_ok=True)
-            ledger = Ledger(path, {"source": volume.address, "target": target, "shape": volume.shape})
+            ledger = _ledger(path, target, fingerprint)
             if not ledger.is_complete:
                 write_export(volume, target, labels=name == "segmentation", ledger=ledger, num_threads=THREADS)
                 ledger.mark_complete()
@@ -110,6 +116,10 @@ def _all(job: Job, formats: Sequence[str]) -> Iterator[tuple[Result, str, str]]:
         for name in VOLUMES:
             for format in formats:
                 yield result, name, format
+
+
+def _ledger(path: Path, target: str, fingerprint: Mapping[str, Any]) -> Ledger:
+    return Ledger(path, {"target": target, "prediction": fingerprint})
 
 
 def _ledger_path(result: Result, name: str, format: str) -> Path:

@@ -1,5 +1,6 @@
 """Results in other formats: the same voxels at the same place, once, after all blocks; refusals before any work."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,9 @@ def test_every_format_holds_what_the_volumes_hold(job: Job, tmp_path: Path) -> N
     assert sum(path.stat().st_size for path in files) < exported_bytes(job, FORMATS)
     assert exported_bytes(job, ("n5",)) > exported_bytes(job, ("tiff",)) >= 4 * 18 * 24 * 40
     check_exports(job, FORMATS)  # also when they are there
+    other = replace(job, thresholds={"er": 0.3})
+    with pytest.raises(ValueError, match=r"other settings \(prediction.thresholds.er: None -> 0.3\)"):
+        check_exports(other, ("n5",))
     before = {path: path.stat().st_mtime_ns for path in files}
     export_results(job, results, FORMATS)
     assert {path: path.stat().st_mtime_ns for path in files} == before
