@@ -7,7 +7,8 @@ ASEM's network of 32 maps, in turns, so that a busy machine slows both: the rati
 PyTorch's seconds divided by asem_jax's in the same round. asem_jax reads an OME-Zarr volume, chooses its tiles by the
 memory, and writes probability and segmentation with all their levels. PyTorch takes tiles of 204 voxels for 110 from a
 memory map, and writes probabilities and segmentation to others. Compilation is not counted: the first round of each is
-left out. Where the phases of both are the same, in the first tile, the outcomes are compared.
+left out. Where the phases of both are the same, in the first tile, the outcomes are compared. Of asem_jax it is
+recorded too for which share of the time its devices stood idle until the storage had read or written.
 
 Writes benchmarks/results/prediction.json, or prediction_gpu.json on a machine with a GPU. `--quick`, a narrow network
 and one tile, checks the script: its figures say nothing, and are written only where `--output` says.
@@ -35,6 +36,7 @@ from asem_jax.models.torch_export import export_torch
 from asem_jax.prediction.forecast import forecast
 from asem_jax.prediction.job import make_job
 from asem_jax.prediction.predictor import sweep_volume
+from asem_jax.prediction.waiting import Waiting
 from asem_jax.training.step import init_state
 from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.volume import Volume, create_volume, open_volume
@@ -47,6 +49,7 @@ MARGIN = 48  # around the region: its context, at a multiple of the network's st
 VOXEL_SIZE_NM = (5.0, 5.0, 5.0)
 GAIN = 2.0  # of the random weights, so that probabilities differ from voxel to voxel
 PAUSE_S = 0.5
+WAITING = ("waiting_for_reads_share", "waiting_for_writes_share")  # of the time of all blocks
 Figures = dict[str, Any]
 
 
@@ -118,6 +121,7 @@ def measure(sizes: Sizes, torch_python: str) -> Figures:
         "mvoxel_per_s": {name: box.num_voxels / seconds / 1e6 for name, seconds in medians.items()},
         "ratios": ratios,
         "ratio": median(ratios),
+        "waiting_for_storage_share": median(sum(seconds[name] for name in WAITING) for seconds in rounds),
         "largest_difference_of_probability": apart,
     }
 
@@ -145,14 +149,14 @@ def make_raw(folder: Path, tiles: tuple[int, int, int]) -> Volume:
 
 
 def take_turn(number: int, model: Model, raw: Volume, theirs: Process, folder: Path) -> dict[str, float]:
-    """Returns the seconds of both for one prediction of the region; they begin in turns."""
-    box = raw.box.grow(-MARGIN)
+    """Returns the seconds of both for one prediction of the region, and how we waited; they begin in turns."""
+    box, waiting = raw.box.grow(-MARGIN), Waiting()
 
     def ours() -> float:
         job = make_job(model, raw, f"{folder}/{number}.zarr/p", box=box)
         time.sleep(PAUSE_S)
         begin = time.perf_counter()
-        sweep_volume(job)
+        sweep_volume(job, waiting=waiting)
         return time.perf_counter() - begin
 
     def torch() -> float:
@@ -163,7 +167,7 @@ def take_turn(number: int, model: Model, raw: Volume, theirs: Process, folder: P
     turns = {"asem_jax": ours, "torch": torch}
     seconds = {name: turns[name]() for name in (list(turns) if number % 2 else list(turns)[::-1])}
     print(f"round {number}: {seconds}", file=sys.stderr, flush=True)
-    return seconds
+    return seconds | {name: waiting.to_dict()[name] for name in WAITING}
 
 
 def largest_difference(folder: Path) -> float:

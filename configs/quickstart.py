@@ -33,6 +33,8 @@ def get_config() -> ConfigDict:
                 "symmetries": "none",
                 "thresholds": {},
                 "tiling": "seamless",
+                "equalise": True,
+                "exports": (),
                 "dry_run": False,
                 "seams": None,
                 "volumes": {

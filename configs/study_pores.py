@@ -37,6 +37,8 @@ def get_config() -> ConfigDict:
                 "symmetries": "none",
                 "thresholds": {},
                 "tiling": "seamless",
+                "equalise": True,
+                "exports": (),
                 "dry_run": False,
                 "seams": None,
                 "volumes": {"new": {"raw": f"{NEW}/raw", "target": PREDICTION, "mask": None, **predicted}},

@@ -34,6 +34,8 @@ def get_config(scored: str = "cf") -> ConfigDict:
                 "symmetries": "none",
                 "thresholds": {},
                 "tiling": "seamless",
+                "equalise": True,
+                "exports": (),
                 "dry_run": False,
                 "seams": None,
                 "volumes": {

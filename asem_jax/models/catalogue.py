@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from asem_jax.volumes.clahe import Equalisation
 from asem_jax.volumes.geometry import Float3
 
 FOLDER = "s3://asem-project/models/pretrained_checkpoints"
@@ -19,6 +20,9 @@ FOLDER = "s3://asem-project/models/pretrained_checkpoints"
 
 POLARITY = "membranes dark, as inferred from the original's programs; its authors do not state it"
 """They invert COSEM's raw, whose membranes are bright, before training; and take grey values above 180 for resin."""
+
+EQUALISATION = Equalisation((128, 128, 128), 0.02)
+"""Of their raw, where it was equalised: raw_equalized_0.02, with the kernel of the original's program."""
 
 _NAME = re.compile(r"model_checkpoint_(\d+)_[a-z_]+_(CF|HPF)\.pt")
 
@@ -34,7 +38,7 @@ class PublishedModel:
       voxel_size_nm: of the raw it was trained on, z y x.
       voxel_size_doubt: what speaks for another size; "" = nothing.
       polarity: what dark and bright voxels are, see `POLARITY`.
-      equalised: whether raw has to be equalised (CLAHE, clip limit 0.02, kernel 128).
+      equalised: whether raw has to be equalised (CLAHE), see `EQUALISATION`.
       equalised_source: where that is documented.
       network_source: where it is documented that the network is ASEM's with two output channels.
       file_name: of the checkpoint; None = not documented.

@@ -160,7 +160,7 @@ and of this folder `{PROGRAM}` (the network) and `{WEIGHTS}` (its parameters). `
 
 - **raw in**: `{raw}`, {sizes}: batch, z, y, x, channel. {card.raw_scaling}.
 - **voxels** (z y x): {sides_in} in, {sides_out} out. Polarity: {card.polarity}.
-- **equalised** (CLAHE), the raw that it was trained on: {_EQUALISED[card.equalised]}.
+- **equalised** (CLAHE), the raw that it was trained on: {_EQUALISED[card.equalised]}{_how(card)}.
 - **logits out**: `{logits}`, channels {", ".join(card.channels)}; {_meaning(card)}. The first voxel
   lies {output_start(card.architecture)} voxels of the output behind the first of raw.
 - **made** with JAX {jax.__version__} for {" and ".join(program.platforms)}. JAX promises to run an exported program for
@@ -180,6 +180,14 @@ def _meaning(card: ModelCard) -> str:
             f"{channel.name}: {distance if channel.kind == 'distance' else 'its sigmoid is the probability'}"
         )
     return "; ".join(several)
+
+
+def _how(card: ModelCard) -> str:
+    """Says how the raw of a model was equalised."""
+    if not card.equalised or card.equalisation is None:
+        return ""
+    sides = " x ".join(str(side) for side in card.equalisation.kernel_shape)
+    return f", kernel of {sides} voxels, clip limit {card.equalisation.clip_limit:g}"
 
 
 def _nm(voxel_size_nm: Float3) -> str:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from asem_jax.models.architecture import Architecture
 from asem_jax.models.channels import Channel, check_channels, exclusive, output_names
 from asem_jax.models.unet import UNet
+from asem_jax.volumes.clahe import Equalisation
 from asem_jax.volumes.geometry import Float3, float3
 from asem_jax.volumes.grey_values import Percentiles
 
@@ -40,6 +41,8 @@ class ModelCard:
       grey_percentiles: of the raw it was trained on, see `volumes.grey_values`; None = not known.
       notes: what else a user should know, a sentence each.
       meanings: what each organelle's output means; left out = they exclude each other, and share a softmax.
+      equalisation: how raw was equalised; None = not known, or not at all.
+      thresholds: of each organelle, the probability with the best F1 in validation; None = not known, () = of none.
     """
 
     organelles: tuple[str, ...]
@@ -54,6 +57,8 @@ class ModelCard:
     grey_percentiles: Percentiles | None = None
     notes: tuple[str, ...] = ()
     meanings: tuple[Channel, ...] = ()
+    equalisation: Equalisation | None = None
+    thresholds: tuple[float | None, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.meanings:
@@ -103,10 +108,13 @@ class ModelCard:
             known["architecture"] = Architecture.from_dict(values["architecture"])
             for name in ("organelles", "training_regions"):
                 known[name] = tuple(values[name])
-            known["notes"] = tuple(values.get("notes", ()))
+            for name in ("notes", "thresholds"):
+                known[name] = tuple(values.get(name, ()))
             known["meanings"] = tuple(Channel.from_dict(channel) for channel in values.get("meanings", ()))
             if values.get("grey_percentiles") is not None:
                 known["grey_percentiles"] = tuple(values["grey_percentiles"])
+            if values.get("equalisation") is not None:
+                known["equalisation"] = Equalisation.from_dict(values["equalisation"])
             return cls(**known)
         except (KeyError, TypeError) as error:
             raise ValueError(

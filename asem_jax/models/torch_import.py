@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from asem_jax import __version__
-from asem_jax.models.catalogue import PublishedModel, recognise
+from asem_jax.models.catalogue import EQUALISATION, PublishedModel, recognise
 from asem_jax.models.model import Model, ModelCard, Params
 from asem_jax.models.torch_weights import infer_architecture, params_from_state_dict, read_checkpoint
+from asem_jax.volumes.clahe import Equalisation
 from asem_jax.volumes.geometry import Float3, Int3
 
 
@@ -27,6 +28,7 @@ class Facts:
       equalised: whether it was equalised (CLAHE); None = not known.
       pool_factors: max-pooling per level, finest first, each z y x; None = as the tensors tell.
       notes: what else a user should know, a sentence each.
+      equalisation: how raw was equalised, if it was; None = not known.
     """
 
     organelles: tuple[str, ...]
@@ -35,6 +37,7 @@ class Facts:
     equalised: bool | None
     pool_factors: tuple[Int3, ...] | None
     notes: tuple[str, ...]
+    equalisation: Equalisation | None = None
 
 
 class Moments(NamedTuple):
@@ -90,6 +93,7 @@ def import_checkpoint(path: Path | str, facts: Facts, compute_dtype: str) -> Imp
         compute_dtype=compute_dtype,
         polarity=facts.polarity,
         equalised=facts.equalised,
+        equalisation=facts.equalisation if facts.equalised else None,
         version=__version__,
         notes=(f"imported from {Path(path).name} (sha256 {_digest(path)})", *facts.notes),
     )
@@ -115,6 +119,7 @@ def facts_of(published: PublishedModel) -> Facts:
         equalised=published.equalised,
         pool_factors=((2, 2, 2),) * 3,
         notes=(f"published ASEM model {published.number} ({published.organelle} {published.preparation})", *doubt),
+        equalisation=EQUALISATION,
     )
 
 

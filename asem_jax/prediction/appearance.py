@@ -5,11 +5,20 @@ below can see will be predicted badly; one that passes may still be unlike it (s
 """
 
 import logging
+from collections.abc import Mapping
 
 from asem_jax.models.model import Model, ModelCard
 from asem_jax.prediction.ensemble import Ensemble
+from asem_jax.volumes.clahe import Equalisation
 from asem_jax.volumes.geometry import Box
-from asem_jax.volumes.grey_values import EQUALISED, Percentiles, inverted, sample_percentiles
+from asem_jax.volumes.grey_values import (
+    EQUALISED,
+    Percentiles,
+    inverted,
+    percentiles,
+    sample_blocks,
+    sample_percentiles,
+)
 from asem_jax.volumes.volume import Volume
 
 logger = logging.getLogger(__name__)
@@ -27,16 +36,66 @@ LEAST_WIDTH_EQUALISED = 64.0
 """Of the middle half: a perfectly equalised volume has 127, a volume as recorded hardly half of this."""
 
 
-def warn_of_appearance(model: Model | Ensemble, raw: Volume, box: Box) -> None:
+def missing_equalisation(
+    models: Model | Ensemble | Mapping[str, Model | Ensemble], raw: Volume, box: Box
+) -> Equalisation | None:
+    """Returns how `raw` has to be equalised to look like what the models were trained on; None = it is left as it is.
+
+    Whether it is equalised already its attributes say, else its grey values, see `LEAST_WIDTH_EQUALISED`.
+
+    Args:
+      models: that share the reading of raw, by name if there are several.
+      raw: uint8 grey values.
+      box: what shall be predicted, voxels of `raw`.
+
+    Raises:
+      ValueError: the models were trained on raw that was equalised in different ways, or it is not known how.
+    """
+    several = models if isinstance(models, Mapping) else {"": models}
+    named = {name or "the model": model for name, model in several.items()}
+    wanted = {name: model.card.equalisation if model.card.equalised else None for name, model in named.items()}
+    if not any(model.card.equalised for model in named.values()) or _is_equalised(raw, box):
+        return None
+    unknown = [name for name, model in named.items() if model.card.equalised and model.card.equalisation is None]
+    if unknown:
+        raise ValueError(
+            f"{raw.address} is not equalised (CLAHE); {', '.join(unknown)} learned on raw that was, and the card does "
+            "not say with which kernel and limit: equalise the volume first (stage preprocess), or give equalise=False."
+        )
+    first, *others = wanted.values()
+    if any(other != first for other in others):
+        listed = ", ".join(f"{name}: {how or 'as it is'}" for name, how in wanted.items())
+        raise ValueError(
+            f"{raw.address} would have to be equalised in different ways at one time ({listed}); predict these "
+            "models one by one, or give equalise=False."
+        )
+    return first
+
+
+def _is_equalised(raw: Volume, box: Box) -> bool:
+    """Says whether a volume is equalised, or may be."""
+    said = raw.attributes.get(EQUALISED)
+    found = None if said is not None else sample_percentiles(raw, box)
+    return bool(said) if said is not None else found is None or _width(found) >= LEAST_WIDTH_EQUALISED
+
+
+def warn_of_appearance(
+    model: Model | Ensemble, raw: Volume, box: Box, equalisation: Equalisation | None = None
+) -> None:
     """Logs a warning if `box` of `raw` looks unlike what the model was trained on; reads a few small blocks.
 
     Args:
       model: the network and its card.
       raw: uint8 grey values.
       box: what shall be predicted, voxels of `raw`.
+      equalisation: of raw, while it is read.
     """
-    found = sample_percentiles(raw, box)
-    difference = None if found is None else describe_difference(model.card, found, raw.attributes.get(EQUALISED))
+    if equalisation is None:
+        found, equalised = sample_percentiles(raw, box), raw.attributes.get(EQUALISED)
+    else:  # of few blocks: each needs the kernels around it
+        read = equalisation.reader(raw)
+        found, equalised = percentiles(read(block) for block in sample_blocks(box, per_axis=2)), True
+    difference = None if found is None else describe_difference(model.card, found, equalised)
     if difference:
         logger.warning("%s: %s", raw.address, difference)
 

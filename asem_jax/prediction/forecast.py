@@ -7,8 +7,8 @@ from running up to three blocks of the job itself on its devices.
 
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from math import ceil, prod
 from pathlib import Path
@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from asem_jax.devices import make_local_mesh
+from asem_jax.prediction.exports import exported_bytes
 from asem_jax.prediction.job import Job, Result
 from asem_jax.prediction.memory import Memory, memory_of
 from asem_jax.prediction.predictor import predict_together
 from asem_jax.prediction.program import organelle_bytes
 from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.pyramid import level_shapes
-from asem_jax.volumes.reflect import read_reflected
 
 BLOCKS_TIMED = 3
 FILE_UNIT = 4096  # bytes by which a file grows on most disks
@@ -79,13 +79,14 @@ class Forecast:
         return lines
 
 
-def forecast(job: Job, finished: int = 0, *, timed: bool = False) -> Forecast:
+def forecast(job: Job, finished: int = 0, *, timed: bool = False, exports: Sequence[str] = ()) -> Forecast:
     """Returns what is left of a job will take; compiles its program.
 
     Args:
       job: the prediction.
       finished: blocks that are done already.
       timed: runs up to three blocks for it.
+      exports: formats that the results will be written in too, see `exports.FORMATS`.
     """
     boxes = job.write_boxes
     left = len(boxes) - finished
@@ -99,9 +100,10 @@ def forecast(job: Job, finished: int = 0, *, timed: bool = False) -> Forecast:
         skipped=len(job.plan.write_boxes) - len(boxes),
         left=left,
         voxels=round(share * int((stops - starts).prod(axis=1).sum())),
-        memory=memory_of(job.ensembles, job.plan, job.raw, make_local_mesh()),
+        memory=memory_of(job.ensembles, job.plan, job.raw, make_local_mesh(), job.equalisation),
         read_bytes=round(share * int(read.prod(axis=1).sum())),
-        written_bytes=round(share * sum(_written_bytes(job, result, stops - starts) for result in job.results)),
+        written_bytes=round(share * sum(_written_bytes(job, result, stops - starts) for result in job.results))
+        + exported_bytes(job, exports),
         free_bytes=shutil.disk_usage(_existing(Path(job.address))).free,
         seconds=(seconds_per_block(job) * left if left else 0.0) if timed else None,
     )
@@ -126,7 +128,7 @@ def seconds_per_block(job: Job) -> float:
     batches = min(BLOCKS_TIMED, ceil(len(job.write_boxes) / devices))
     boxes = job.write_boxes[: batches * devices]
     ends = [time.perf_counter()]
-    blocks = predict_together(job.ensembles, partial(read_reflected, job.raw), job.plan, boxes, organelle_bytes)
+    blocks = predict_together(job.ensembles, job.read, job.plan, boxes, organelle_bytes)
     for number, _ in enumerate(blocks, start=1):
         if number % devices == 0 or number == len(boxes):
             ends.append(time.perf_counter())

@@ -6,13 +6,14 @@ does it.
 
 import difflib
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any
 
 import jax
 import numpy as np
+import numpy.typing as npt
 from jax.sharding import Mesh
 
 from asem_jax.devices import make_local_mesh
@@ -22,7 +23,9 @@ from asem_jax.prediction.ensemble import Ensemble, as_ensemble
 from asem_jax.prediction.mask import wanted_blocks
 from asem_jax.prediction.memory import fit_plan, memory_at_hand
 from asem_jax.prediction.planner import SharedPlan, plan_shared, plan_snapped
+from asem_jax.volumes.clahe import Equalisation
 from asem_jax.volumes.geometry import Box
+from asem_jax.volumes.reflect import read_reflected
 from asem_jax.volumes.volume import Volume
 
 Models = Model | Ensemble | Mapping[str, Model | Ensemble]
@@ -65,6 +68,7 @@ class Job:
       mask: nonzero = wanted, of any voxel size; None = everything is.
       thresholds: probability from which a voxel is foreground, by the name of a result; of the others the likeliest
         organelle, or, where organelles do not exclude each other, 0.5.
+      equalisation: how raw is equalised while it is read; None = it is not.
     """
 
     models: Mapping[str, Ensemble]
@@ -73,6 +77,12 @@ class Job:
     plan: SharedPlan
     mask: Volume | None = None
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    equalisation: Equalisation | None = None
+
+    @cached_property
+    def read(self) -> Callable[[Box], npt.NDArray[np.generic]]:
+        """Reads raw for any box, as the models are given it; reflected beyond its edge."""
+        return partial(read_reflected, self.raw) if self.equalisation is None else self.equalisation.reader(self.raw)
 
     @property
     def ensembles(self) -> tuple[Ensemble, ...]:
@@ -82,15 +92,8 @@ class Job:
     @property
     def results(self) -> list[Result]:
         """What is written, in the order of models and channels."""
-        found = []
-        for number, (prefix, model) in enumerate(self.models.items()):
-            alone = len(model.card.organelles) == 1
-            for place, channel in enumerate(model.card.meanings):
-                path = [prefix] * bool(prefix) + [channel.name] * (not alone)
-                name = "/".join(path) or channel.name
-                level = self.thresholds.get(name, None if channel.kind == "softmax" else 0.5)
-                found.append(Result(name, "/".join([self.address, *path]), number, place, channel, level))
-        return found
+        found = results_of(self.models, self.address)
+        return [replace(result, threshold=self.thresholds.get(result.name, result.threshold)) for result in found]
 
     @cached_property
     def write_boxes(self) -> Sequence[Box]:
@@ -128,12 +131,55 @@ class Job:
             **({"thresholds": dict(self.thresholds)} if self.thresholds else {}),
             **({"mask": self.mask.address, "masked": self._digest_of_blocks()} if self.mask else {}),
             **({"tiling": "incasem"} if plan.plans[0].snapped else {}),
+            **({"equalisation": asdict(self.equalisation)} if self.equalisation else {}),
         }
 
     def _digest_of_blocks(self) -> str:
         """Returns what changes if the mask asks for other blocks."""
         starts = np.array([box.start for box in self.write_boxes], np.int64)
         return hashlib.blake2b(starts.tobytes(), digest_size=8).hexdigest()
+
+
+def results_of(models: Mapping[str, Ensemble], address: str) -> list[Result]:
+    """Returns what models say, in their order, with the thresholds that are used where none is given.
+
+    Args:
+      models: by name, see `Job`.
+      address: image group that the results lie in.
+    """
+    found = []
+    for number, (prefix, model) in enumerate(models.items()):
+        alone = len(model.card.organelles) == 1
+        for place, channel in enumerate(model.card.meanings):
+            path = [prefix] * bool(prefix) + [channel.name] * (not alone)
+            name, level = "/".join(path) or channel.name, None if channel.kind == "softmax" else 0.5
+            found.append(Result(name, "/".join([address, *path]), number, place, channel, level))
+    return found
+
+
+def validated_threshold(models: Mapping[str, Ensemble], name: str) -> float:
+    """Returns the threshold that the training's validation chose, of several models the mean of theirs.
+
+    Args:
+      models: by name, see `Job`.
+      name: of a result.
+
+    Raises:
+      ValueError: nothing is predicted of that name, or a model's card has no threshold of it.
+    """
+    results = {result.name: result for result in results_of(models, "")}
+    if name not in results:
+        raise ValueError(_no_result(name, "card", list(results)))
+    result = results[name]
+    cards = [model.card for model in list(models.values())[result.model].models]
+    levels = [card.thresholds[result.place] if card.thresholds else None for card in cards]
+    known = [level for level in levels if level is not None]
+    if len(known) < len(levels):
+        raise ValueError(
+            f"thresholds.{name}='card': the model's card has no threshold of it, as its training had no validation "
+            "region with it, or is older; give a number, or the postprocess.json of a run that chose one."
+        )
+    return sum(known) / len(known)
 
 
 def make_job(
@@ -146,6 +192,7 @@ def make_job(
     mask: Volume | None = None,
     thresholds: Mapping[str, float] | None = None,
     tiling: str = "seamless",
+    equalisation: Equalisation | None = None,
     mesh: Mesh | None = None,
 ) -> Job:
     """Returns a job after checking that it can be done.
@@ -159,6 +206,7 @@ def make_job(
       mask: see `Job`.
       thresholds: see `Job`.
       tiling: "seamless", or "incasem", that of the original program (see `planner.plan_snapped`).
+      equalisation: see `Job` and `appearance.missing_equalisation`.
       mesh: of the devices; None = all of this process.
 
     Raises:
@@ -182,7 +230,7 @@ def make_job(
         plan = fit_plan(tuple(ensembles.values()), box, mesh or make_local_mesh(), memory_at_hand())
     else:
         plan = plan_shared(box, architectures, write_shape)
-    job = Job(ensembles, raw, address, plan, mask, dict(thresholds or {}))
+    job = Job(ensembles, raw, address, plan, mask, dict(thresholds or {}), equalisation)
     _check_thresholds(job)
     return job
 
@@ -219,8 +267,12 @@ def _check_thresholds(job: Job) -> None:
     names = [result.name for result in job.results]
     for name, level in job.thresholds.items():
         if name not in names:
-            near = difflib.get_close_matches(name, names, 1)
-            meant = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"thresholds.{name}={level}: nothing is predicted of that name; {meant}There is: {names}.")
+            raise ValueError(_no_result(name, level, names))
         if not 0 <= level <= 1:
             raise ValueError(f"thresholds.{name}={level} is not a probability; give a number from 0 to 1.")
+
+
+def _no_result(name: str, level: float | str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, 1)
+    meant = f"did you mean {near[0]!r}? " if near else ""
+    return f"thresholds.{name}={level}: nothing is predicted of that name; {meant}There is: {names}."

@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 from asem_jax.prediction.ensemble import Ensemble
 from asem_jax.prediction.planner import SharedPlan, activation_bytes, choose_write_shape, plan_shared
 from asem_jax.prediction.program import compile_sweep, organelle_bytes
+from asem_jax.volumes.clahe import Equalisation
 from asem_jax.volumes.geometry import Box, Int3
 from asem_jax.volumes.store import CACHE_BYTES
 from asem_jax.volumes.volume import Volume
@@ -111,7 +112,13 @@ def device_bytes(models: Sequence[Ensemble], plan: SharedPlan, mesh: Mesh) -> in
     return int(running + sizes.output_size_in_bytes + waiting)
 
 
-def host_bytes_of(models: Sequence[Ensemble], plan: SharedPlan, raw: Volume, num_devices: int) -> int:
+def host_bytes_of(
+    models: Sequence[Ensemble],
+    plan: SharedPlan,
+    raw: Volume,
+    num_devices: int,
+    equalisation: Equalisation | None = None,
+) -> int:
     """Returns what a sweep holds in this process at its peak, besides what is on the devices.
 
     Args:
@@ -119,6 +126,7 @@ def host_bytes_of(models: Sequence[Ensemble], plan: SharedPlan, raw: Volume, num
       plan: theirs.
       raw: grey values.
       num_devices: blocks computed at a time.
+      equalisation: of raw, while it is read.
     """
     read, block = _voxels(plan.read_shape), Box.of_shape(plan.write_shape)
     said = sum(
@@ -128,16 +136,20 @@ def host_bytes_of(models: Sequence[Ensemble], plan: SharedPlan, raw: Volume, num
     batches_read = BATCHES_AHEAD + 2  # one more is begun before the first is taken, which is stacked
     results = (BATCHES_AHEAD + 1) + num_devices  # blocks that land, and those of the batch that came back
     decoded = min(CACHE_BYTES, _voxels(raw.shape) + said * len(plan.write_boxes))
-    return int(batches_read * num_devices * read + 2 * results * said + decoded)
+    readers = BATCHES_AHEAD * num_devices
+    equalising = 0 if equalisation is None else equalisation.num_bytes(raw.shape, plan.read_shape, readers)
+    return int(batches_read * num_devices * read + 2 * results * said + decoded + equalising)
 
 
 def _voxels(shape: Int3) -> int:
     return shape[0] * shape[1] * shape[2]
 
 
-def memory_of(models: Sequence[Ensemble], plan: SharedPlan, raw: Volume, mesh: Mesh) -> Memory:
+def memory_of(
+    models: Sequence[Ensemble], plan: SharedPlan, raw: Volume, mesh: Mesh, equalisation: Equalisation | None = None
+) -> Memory:
     """Returns what a sweep takes at its peak, and compiles its program for that."""
-    device, host = device_bytes(models, plan, mesh), host_bytes_of(models, plan, raw, mesh.size)
+    device, host = device_bytes(models, plan, mesh), host_bytes_of(models, plan, raw, mesh.size, equalisation)
     if mesh.devices.flat[0].platform == "cpu":
         host += device * mesh.size
     return Memory(device, host, memory_at_hand())

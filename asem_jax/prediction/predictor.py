@@ -9,9 +9,11 @@ training; `Model.heads` returns them. A network with a final upsampling gives a 
 raw, over the same nanometres. Several models share the reading of raw, and each block goes to the device once.
 """
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -23,19 +25,30 @@ import numpy.typing as npt
 
 from asem_jax.devices import make_local_mesh
 from asem_jax.models.model import Model
-from asem_jax.prediction.appearance import warn_of_appearance
+from asem_jax.prediction.appearance import missing_equalisation, warn_of_appearance
 from asem_jax.prediction.ensemble import Ensemble, as_ensemble
 from asem_jax.prediction.job import Job, Models, make_job
 from asem_jax.prediction.memory import BATCHES_AHEAD, memory_at_hand
 from asem_jax.prediction.planner import Plan, SharedPlan, choose_write_shape, plan_sweep, scaled
 from asem_jax.prediction.program import Finish, all_outputs, compile_sweep, members_of, organelle_bytes, placements
-from asem_jax.prediction.results import VOLUMES, Prediction, complete_results, create_results, reopened, start_writes
+from asem_jax.prediction.results import (
+    VOLUMES,
+    Growing,
+    Prediction,
+    complete_results,
+    create_results,
+    reopened,
+    start_writes,
+)
 from asem_jax.prediction.sweep import Read, sweep
+from asem_jax.prediction.waiting import Waiting
 from asem_jax.volumes.blockwise import Agenda, complete
 from asem_jax.volumes.geometry import Box
-from asem_jax.volumes.ledger import Ledger, Shard, alone, lock_path, remove_ledger
-from asem_jax.volumes.reflect import read_reflected, reflect_block
+from asem_jax.volumes.ledger import Ledger, Shard, alone, ledger_files, lock_path, remove_ledger
+from asem_jax.volumes.reflect import reflect_block
 from asem_jax.volumes.volume import Volume
+
+logger = logging.getLogger(__name__)
 
 
 def predict(model: Model | Ensemble, block: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -79,6 +92,7 @@ def predict_volume(
     mask: Volume | None = None,
     thresholds: Mapping[str, float] | None = None,
     tiling: str = "seamless",
+    equalise: bool = False,
 ) -> dict[str, Prediction]:
     """Predicts a volume block by block; a killed call, made again, goes on where it stopped.
 
@@ -96,6 +110,7 @@ def predict_volume(
         "model" where it has just one); without one, the likeliest organelle, or 0.5 where they do not exclude each
         other.
       tiling: "seamless", or "incasem", that of the original program, for comparison with published predictions.
+      equalise: raw that is not equalised (CLAHE) is, as it is read, where the models learned on such.
 
     Returns:
       The written volumes per organelle, with their pyramids; keys as of `thresholds`.
@@ -106,10 +121,18 @@ def predict_volume(
       RuntimeError: blocks failed every time; all others are finished.
     """
     job = make_job(
-        models, raw, address, box=box, write_shape=write_shape, mask=mask, thresholds=thresholds, tiling=tiling
+        models,
+        raw,
+        address,
+        box=box,
+        write_shape=write_shape,
+        mask=mask,
+        thresholds=thresholds,
+        tiling=tiling,
+        equalisation=missing_equalisation(models, raw, box or raw.box) if equalise else None,
     )
     for model in job.ensembles:
-        warn_of_appearance(model, raw, job.plan.box)
+        warn_of_appearance(model, raw, job.plan.box, job.equalisation)
     return sweep_volume(job)
 
 
@@ -120,6 +143,7 @@ def sweep_volume(
     retries: int = 2,
     shard: Shard | None = None,
     run: Callable[[Job, Ledger], None] | None = None,
+    waiting: Waiting | None = None,
 ) -> dict[str, Prediction]:
     """Does a job, or what is left of it; see `predict_volume`.
 
@@ -129,6 +153,7 @@ def sweep_volume(
       retries: how many times a block that fails is tried again.
       shard: does only the blocks of a shard; what follows the blocks is done by the shard that finishes last.
       run: does the blocks that the ledger lacks, instead of the devices of this process.
+      waiting: a clock that the devices of this process have not used; it tells afterwards how long they stood idle.
 
     Raises:
       ValueError: the address holds a prediction begun with other settings.
@@ -146,33 +171,60 @@ def sweep_volume(
     if run is not None:
         run(job, ledger)
     else:
-        with Agenda(job.write_boxes, label="predict", ledger=ledger, retries=retries, shard=shard) as agenda:
-            predict_some = partial(predict_together, job.ensembles, plan=job.plan, finish=organelle_bytes)
-            write = partial(start_writes, job, results)
-            sweep(
-                agenda, partial(read_reflected, job.raw), tile_box=job.plan.read_box, predict=predict_some, write=write
-            )
+        agenda = Agenda(job.write_boxes, label="predict", ledger=ledger, retries=retries, shard=shard)
+        _sweep(job, results, agenda, waiting or Waiting())
     last = partial(complete_results, job, results, notes or {})
     complete(last, ledger=ledger, num_blocks=len(job.write_boxes), label="pyramids")
     return reopened(results)
 
 
+def _sweep(job: Job, results: Growing, agenda: Agenda[Box], waiting: Waiting) -> None:
+    """Does the blocks of an agenda on the devices of this process."""
+    with waiting, agenda:
+        sweep(
+            agenda,
+            job.read,
+            tile_box=job.plan.read_box,
+            predict=partial(predict_together, job.ensembles, plan=job.plan, finish=organelle_bytes, waiting=waiting),
+            write=partial(start_writes, job, results),
+            waiting=waiting,
+        )
+    if waiting.voxels:
+        logger.info("%s: %s", job.address, waiting.describe())
+
+
 def sweep_block(job: Job, box: Box) -> None:
     """Predicts and writes one block of a sweep that was begun; it has landed on return."""
-    results, read = create_results(job), partial(read_reflected, job.raw)
-    for found, values in predict_together(job.ensembles, read, job.plan, [box], organelle_bytes):
+    results = create_results(job)
+    for found, values in predict_together(job.ensembles, job.read, job.plan, [box], organelle_bytes):
         for write in start_writes(job, results, found, values):
             write.result()
 
 
-def num_finished(job: Job) -> int:
-    """Returns how many blocks of a job were written before.
+def num_finished(job: Job, shard: Shard | None = None) -> int:
+    """Returns how many blocks of a job were written before, by all shards.
 
     Raises:
       ValueError: another job was begun there.
     """
+    ledger = _ledger_of(job, shard)
+    return 0 if ledger is None else len(ledger.finished)
+
+
+def is_finished(job: Job, shard: Shard | None = None) -> bool:
+    """Says whether all of a job is done, by whomever: its blocks, and what follows them.
+
+    Raises:
+      ValueError: another job was begun there.
+    """
+    ledger = _ledger_of(job, shard)
+    return ledger is not None and ledger.is_complete
+
+
+def _ledger_of(job: Job, shard: Shard | None) -> Ledger | None:
+    """Returns the ledger of a job that was begun."""
     path = _ledger_path(job)
-    return len(Ledger(path, job.fingerprint()).finished) if path.exists() and _is_begun(job) else 0
+    return Ledger(path, job.fingerprint(), shard=shard) if ledger_files(path) and _is_begun(job) else None
 
 
 def _ledger_path(job: Job) -> Path:
@@ -201,7 +253,13 @@ def predict_blocks(
 
 
 def predict_together(
-    models: Sequence[Ensemble], read: Read, plan: SharedPlan, write_boxes: Iterable[Box], finish: Finish
+    models: Sequence[Ensemble],
+    read: Read,
+    plan: SharedPlan,
+    write_boxes: Iterable[Box],
+    finish: Finish,
+    *,
+    waiting: Waiting | None = None,
 ) -> Iterator[tuple[Box, tuple[npt.NDArray[np.generic], ...]]]:
     """Yields each write box with what the networks say of it, in order.
 
@@ -211,6 +269,7 @@ def predict_together(
       plan: the sweep that the boxes belong to.
       write_boxes: which of its blocks to predict; taken as they are read.
       finish: what is wanted per voxel, see `program.compile_sweep`.
+      waiting: a clock to be told of devices and reads.
 
     Yields:
       The box, and of each model `[z, y, x, k]` of its shape, times the model's `Plan.scale`.
@@ -220,8 +279,10 @@ def predict_together(
     everywhere, split = placements(mesh)
     members = jax.device_put(members_of(models), everywhere)
     running: deque[tuple[Sequence[Box], tuple[jax.Array, ...]]] = deque()
-    for boxes, blocks in _read_ahead(read, plan, write_boxes, mesh.size):
+    for boxes, blocks in _read_ahead(read, plan, write_boxes, mesh.size, waiting):
         running.append((boxes, run(members, jax.device_put(blocks, split))))
+        if waiting is not None:
+            waiting.gave(running[-1][1])
         if len(running) > 1:
             yield from _unstack(plan, *running.popleft())
     while running:
@@ -229,23 +290,28 @@ def predict_together(
 
 
 def _read_ahead(
-    read: Read, plan: SharedPlan, write_boxes: Iterable[Box], num_devices: int
+    read: Read, plan: SharedPlan, write_boxes: Iterable[Box], num_devices: int, waiting: Waiting | None
 ) -> Iterator[tuple[Sequence[Box], npt.NDArray[np.uint8]]]:
     """Yields batches of one block of raw per device, uint8 `[devices, z, y, x]`; the last is filled up with zeros."""
-    waiting: deque[tuple[Sequence[Box], list[Future[npt.NDArray[np.generic]]]]] = deque()
+    ahead: deque[tuple[Sequence[Box], list[Future[npt.NDArray[np.generic]]]]] = deque()
     with ThreadPoolExecutor(BATCHES_AHEAD * num_devices, thread_name_prefix="tiles") as pool:
         remaining = iter(write_boxes)
         while boxes := list(islice(remaining, num_devices)):
-            waiting.append((boxes, [pool.submit(read, plan.read_box(box)) for box in boxes]))
-            if len(waiting) > BATCHES_AHEAD:
-                yield _stack(*waiting.popleft(), num_devices)
-        while waiting:
-            yield _stack(*waiting.popleft(), num_devices)
+            ahead.append((boxes, [pool.submit(read, plan.read_box(box)) for box in boxes]))
+            if len(ahead) > BATCHES_AHEAD:
+                yield _stack(*ahead.popleft(), num_devices, waiting)
+        while ahead:
+            yield _stack(*ahead.popleft(), num_devices, waiting)
 
 
 def _stack(
-    boxes: Sequence[Box], futures: Sequence[Future[npt.NDArray[np.generic]]], num_devices: int
+    boxes: Sequence[Box],
+    futures: Sequence[Future[npt.NDArray[np.generic]]],
+    num_devices: int,
+    waiting: Waiting | None,
 ) -> tuple[Sequence[Box], npt.NDArray[np.uint8]]:
+    with nullcontext() if waiting is None else waiting.until("reads"):
+        wait(futures)
     blocks = [np.asarray(future.result(), np.uint8) for future in futures]
     blocks += [np.zeros_like(blocks[0])] * (num_devices - len(blocks))
     return boxes, np.stack(blocks)

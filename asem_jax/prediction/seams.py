@@ -6,7 +6,6 @@ that are added up in another order: some 1e-6 in float32. What is more than the 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +16,6 @@ from asem_jax.prediction.planner import SharedPlan, plan_shared
 from asem_jax.prediction.predictor import predict_together
 from asem_jax.prediction.program import all_outputs
 from asem_jax.volumes.geometry import Box, Int3
-from asem_jax.volumes.reflect import read_reflected
 
 BOUNDS = {"float32": 1e-4, "bfloat16": 0.05}
 """Of the difference of two probabilities, by the type of the network's arithmetic."""
@@ -92,8 +90,7 @@ def _predict(job: Job, plan: SharedPlan, boxes: Sequence[Box]) -> list[npt.NDArr
         np.full((*part.result_box(plan.box).shape, len(model.card.channels)), np.nan, np.float32)
         for model, part in zip(job.ensembles, plan.plans, strict=True)
     ]
-    read = partial(read_reflected, job.raw)
-    for box, values in predict_together(job.ensembles, read, plan, boxes, all_outputs):
+    for box, values in predict_together(job.ensembles, job.read, plan, boxes, all_outputs):
         for array, part, value in zip(found, plan.plans, values, strict=True):
             array[part.result_box(box).slices] = value
     return found

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from asem_jax.prediction.waiting import Waiting
 from asem_jax.volumes.blockwise import Agenda
 from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.store import Pending
@@ -22,7 +23,15 @@ Predict = Callable[..., Iterator[tuple[Box, Any]]]
 Write = Callable[[Box, Any], Sequence[Pending[None]]]
 
 
-def sweep(agenda: Agenda[Box], read: Read, *, tile_box: Callable[[Box], Box], predict: Predict, write: Write) -> None:
+def sweep(
+    agenda: Agenda[Box],
+    read: Read,
+    *,
+    tile_box: Callable[[Box], Box],
+    predict: Predict,
+    write: Write,
+    waiting: Waiting,
+) -> None:
     """Does the blocks of an agenda; each is done when its voxels have landed.
 
     Args:
@@ -31,19 +40,20 @@ def sweep(agenda: Agenda[Box], read: Read, *, tile_box: Callable[[Box], Box], pr
       tile_box: what is read for a write box.
       predict: maps `read` and `write_boxes` to each box with what is written of it, in their order.
       write: starts to write that.
+      waiting: the clock of this sweep; `predict` tells it of devices and reads.
     """
     for blocks in agenda.rounds():
-        _Round(agenda, read, tile_box).run(blocks, predict, write)
+        _Round(agenda, read, tile_box, waiting).run(blocks, predict, write)
 
 
 class _Round:
     """The blocks of one round that are under way."""
 
-    def __init__(self, agenda: Agenda[Box], read: Read, tile_box: Callable[[Box], Box]) -> None:
-        self._agenda, self._read, self._tile_box = agenda, read, tile_box
+    def __init__(self, agenda: Agenda[Box], read: Read, tile_box: Callable[[Box], Box], waiting: Waiting) -> None:
+        self._agenda, self._read, self._tile_box, self._waiting = agenda, read, tile_box, waiting
         self._indices: deque[int] = deque()
         self._unread: dict[Box, Exception] = {}
-        self._landing: deque[tuple[int, Sequence[Pending[None]]]] = deque()
+        self._landing: deque[tuple[int, Box, Sequence[Pending[None]]]] = deque()
 
     def run(self, blocks: Iterable[tuple[int, Box]], predict: Predict, write: Write) -> None:
         for box, values in predict(read=self._read_or_note, write_boxes=self._boxes(blocks)):
@@ -51,7 +61,7 @@ class _Round:
             if error is not None:
                 self._agenda.failed(index, error)
                 continue
-            self._landing.append((index, write(box, values)))
+            self._landing.append((index, box, write(box, values)))
             if len(self._landing) > WRITES_BEHIND:
                 self._land()
         while self._landing:
@@ -70,11 +80,13 @@ class _Round:
             return np.zeros(tile.shape, np.uint8)
 
     def _land(self) -> None:
-        index, writes = self._landing.popleft()
+        index, box, writes = self._landing.popleft()
         try:
-            for pending in writes:
-                pending.result()
+            with self._waiting.until("writes"):
+                for pending in writes:
+                    pending.result()
         except Exception as error:
             self._agenda.failed(index, error)
         else:
             self._agenda.done(index)
+            self._waiting.landed(box)

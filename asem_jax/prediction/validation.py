@@ -44,12 +44,14 @@ class Validation:
       scores: per organelle, outside the exclusion zone, at the threshold of `thresholds`.
       thresholds: per organelle, the probability, 0 to 1, with the highest F1; 0.5 where the organelle is not there.
       losses: balanced over the region, of the softmax under this name, and of each channel that is judged alone.
+      sweeps: per organelle, what the scores at all thresholds are made of.
     """
 
     loss: float
     scores: dict[str, Scores]
     thresholds: dict[str, float]
     losses: dict[str, float] = field(default_factory=dict)
+    sweeps: dict[str, ProbabilityHistogram] = field(default_factory=dict)
 
     @property
     def f1(self) -> float:
@@ -121,7 +123,24 @@ def validate(
     }
     counts = {organelle: sweeps[organelle].counts_at(grey_level(level)) for organelle, level in thresholds.items()}
     scores = {organelle: Scores.of(sums) for organelle, sums in counts.items()}
-    return Validation(sum(losses.values()), scores, thresholds, losses)
+    return Validation(sum(losses.values()), scores, thresholds, losses, sweeps)
+
+
+def common_thresholds(validations: Sequence[Validation], organelles: Sequence[str]) -> tuple[float | None, ...]:
+    """Returns, for each organelle, the threshold with the highest F1 on several regions together.
+
+    Args:
+      validations: of the regions.
+      organelles: names.
+
+    Returns:
+      Probabilities, 0 to 1; None for an organelle that is in no region.
+    """
+    found: list[float | None] = []
+    for organelle in organelles:
+        sweep = sum((validation.sweeps[organelle] for validation in validations), ProbabilityHistogram.empty())
+        found.append(sweep.best_threshold() if sweep.foreground.sum() else None)
+    return tuple(found)
 
 
 class _Truth(NamedTuple):

@@ -14,6 +14,7 @@ from asem_jax.prediction.ensemble import Ensemble
 from asem_jax.prediction.job import Job, make_job
 from asem_jax.prediction.predictor import sweep_block
 from asem_jax.volumes.blockwise import Workers, run_blocks
+from asem_jax.volumes.clahe import Equalisation
 from asem_jax.volumes.geometry import Box, Int3
 from asem_jax.volumes.ledger import Ledger, Shard
 from asem_jax.volumes.volume import open_volume
@@ -34,6 +35,7 @@ class Order:
       mask: address; None = everything is wanted.
       thresholds: name of a result and its threshold, see `Job`.
       tiling: see `make_job`.
+      equalisation: see `Job`.
       write_shape: voxels of raw per block; None until the plan is made, as workers may have other memory.
     """
 
@@ -45,6 +47,7 @@ class Order:
     mask: str | None
     thresholds: tuple[tuple[str, float], ...]
     tiling: str
+    equalisation: Equalisation | None = None
     write_shape: Int3 | None = None
 
 
@@ -64,6 +67,7 @@ def job_of(order: Order) -> Job:
         mask=mask,
         thresholds=dict(order.thresholds),
         tiling=order.tiling,
+        equalisation=order.equalisation,
     )
 
 

@@ -12,8 +12,13 @@ PREDICT: Settings = {
     "a section of such, by name = predictions that share the reading of raw, each in a folder of its name",
     "symmetries": "none; mirrors = the mean over 8 orientations of each block; all = with axes exchanged too, 48 "
     "(16 where z differs): so many times the work",
-    "thresholds": {"*": "probability from which a voxel of this organelle is foreground in its segmentation"},
+    "thresholds": {
+        "*": "probability from which a voxel of this organelle is foreground in its segmentation; card = the one that "
+        "the training's validation chose; or the postprocess.json of a run that chose one"
+    },
     "tiling": "seamless; incasem = that of the original program, with its seams, for comparison with its predictions",
+    "equalise": "True = a volume that is not equalised (CLAHE) is, as it is read, where the model learned on such; "
+    "False = it is left as it is",
     "dry_run": "True = say what it costs, time a few blocks, predict no more",
     "seams": "(start, stop) of a region of each volume, voxels of raw z y x, to predict whole and in blocks first; the "
     "largest difference goes to seams.json; None = not done",
@@ -26,6 +31,8 @@ PREDICT: Settings = {
             "stop": "one past the last voxel, z y x; None = the end of raw",
         }
     },
+    "exports": "formats that finished results are written in too, beside the container of target: n5, precomputed, "
+    "tiff; () = none",
     "write_shape": "voxels per block, z y x; None = what fits the memory at hand with least waste",
     "retries": RETRIES,
     "shard": "i/N = only every N-th block, from the i-th: for N processes that share the work; None = all",

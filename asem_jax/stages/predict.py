@@ -15,13 +15,15 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from asem_jax.models.checkpoint import load_model
-from asem_jax.prediction.appearance import warn_of_appearance
+from asem_jax.prediction.appearance import missing_equalisation, warn_of_appearance
 from asem_jax.prediction.ensemble import Ensemble
+from asem_jax.prediction.exports import check_exports, export_results
 from asem_jax.prediction.forecast import check_disk, forecast
-from asem_jax.prediction.job import Job, make_job
-from asem_jax.prediction.predictor import num_finished, sweep_volume
+from asem_jax.prediction.job import Job, make_job, validated_threshold
+from asem_jax.prediction.predictor import is_finished, num_finished, sweep_volume
 from asem_jax.prediction.results import Prediction
 from asem_jax.prediction.seams import Seams, measure_seams
+from asem_jax.prediction.waiting import Waiting
 from asem_jax.prediction.workers import Order, running_on
 from asem_jax.reporting.scenery import COLORS, Layer, link, state
 from asem_jax.volumes.cluster import open_workers
@@ -43,7 +45,8 @@ def run(config: ConfigDict, workdir: Path) -> None:
 
     Args:
       config: the section described in `settings.SETTINGS["predict"]`.
-      workdir: receives forecast.json, if asked for seams.json, and a link to look at each volume.
+      workdir: receives forecast.json (of a shard: forecast.2-of-4.json), if asked for seams.json, and a link to look
+        at each volume.
 
     Raises:
       ValueError: a volume does not fit the model, was begun with other settings, or the disk may be too small.
@@ -60,21 +63,12 @@ def run(config: ConfigDict, workdir: Path) -> None:
     boxes = {name: _box(raw, config.volumes[name], f"volumes.{name}") for name, raw in volumes.items()}
     jobs = {name: _job(config, name, models, raw, boxes[name]) for name, raw in volumes.items()}
     for job in jobs.values():
+        check_exports(job, config.exports)
         for model in job.ensembles:
-            warn_of_appearance(model, job.raw, job.plan.box)
-    costs = {}
-    for name, job in jobs.items():
-        finished = num_finished(job)
-        if finished == len(job.write_boxes) and not config.dry_run:
-            logger.info("%s: all %d blocks are predicted already", name, finished)
-            continue
-        cost = forecast(job, finished, timed=config.dry_run)
-        for line in cost.describe(job):
-            logger.info("%s: %s", name, line)
-        check_disk(job, cost)
-        costs[name] = asdict(cost)
+            warn_of_appearance(model, job.raw, job.plan.box, job.equalisation)
+    costs, forecasts = _costs(config, jobs, shard), workdir / _forecasts(shard)
     if costs:
-        _write_json(workdir / "forecast.json", costs)
+        _write_json(forecasts, costs)
     if config.seams is not None:
         _write_json(workdir / "seams.json", {name: asdict(_seams(config, name, job)) for name, job in jobs.items()})
     if config.dry_run:
@@ -84,11 +78,17 @@ def run(config: ConfigDict, workdir: Path) -> None:
         for name, job in jobs.items():
             on_workers = {"retries": config.retries, "shard": shard}
             run_blocks = None if workers is None else running_on(workers, _order(config, name, job), **on_workers)
-            results = sweep_volume(job, notes, retries=config.retries, shard=shard, run=run_blocks)
+            waiting = Waiting()
+            results = sweep_volume(job, notes, retries=config.retries, shard=shard, run=run_blocks, waiting=waiting)
+            if waiting.voxels:
+                costs[name]["run"] = waiting.to_dict()
+                _write_json(forecasts, costs)
             for organelle, prediction in results.items():
                 logger.info("%s: %s is in %s", name, organelle, prediction.probability.address)
-            (workdir / f"neuroglancer_{name}.txt").write_text(viewer_link(job, results) + "\n")
-            logger.info("%s: to look at it, see %s", name, workdir / f"neuroglancer_{name}.txt")
+            _export(config, name, job, results, shard)
+            seen, file = viewer_link(job, results), workdir / f"neuroglancer_{name}.txt"
+            file.write_text(seen + "\n")
+            logger.info("%s: in neuroglancer (%s; docs/prediction.md): %s", name, file, seen)
 
 
 def viewer_link(job: Job, results: Mapping[str, Prediction]) -> str:
@@ -137,6 +137,7 @@ def _order(config: ConfigDict, name: str, job: Job) -> Order:
         mask=config.volumes[name].mask,
         thresholds=tuple(job.thresholds.items()),
         tiling=config.tiling,
+        equalisation=job.equalisation,
     )
 
 
@@ -152,6 +153,9 @@ def _models(config: ConfigDict) -> dict[str, Ensemble]:
 
 def _job(config: ConfigDict, name: str, models: Mapping[str, Ensemble], raw: Volume, box: Box) -> Job:
     section = config.volumes[name]
+    equalisation = missing_equalisation(models, raw, box) if config.equalise else None
+    if equalisation is not None:
+        logger.info("%s: %s is equalised as it is read, as the model learned it: %s", name, raw.address, equalisation)
     return make_job(
         models,
         raw,
@@ -159,9 +163,61 @@ def _job(config: ConfigDict, name: str, models: Mapping[str, Ensemble], raw: Vol
         box=box,
         write_shape=config.write_shape,
         mask=None if section.mask is None else open_volume(section.mask, missing_as_zero=True),
-        thresholds=config.thresholds.to_dict(),
+        thresholds=_thresholds(config, models),
         tiling=config.tiling,
+        equalisation=equalisation,
     )
+
+
+def _costs(config: ConfigDict, jobs: Mapping[str, Job], shard: Shard | None) -> dict[str, dict[str, Any]]:
+    """Says what each volume will cost of which blocks are left, and returns it as JSON."""
+    costs = {}
+    for name, job in jobs.items():
+        finished = num_finished(job, shard)
+        if finished == len(job.write_boxes) and not config.dry_run:
+            logger.info("%s: all %d blocks are predicted already", name, finished)
+            continue
+        cost = forecast(job, finished, timed=config.dry_run, exports=config.exports)
+        for line in cost.describe(job):
+            logger.info("%s: %s", name, line)
+        check_disk(job, cost)
+        costs[name] = asdict(cost)
+    return costs
+
+
+def _forecasts(shard: Shard | None) -> str:
+    """Returns the name of the file of the forecasts; shards of one run folder have one each."""
+    return "forecast.json" if shard is None else f"forecast.{shard.number}-of-{shard.of}.json"
+
+
+def _export(config: ConfigDict, name: str, job: Job, results: Mapping[str, Prediction], shard: Shard | None) -> None:
+    """Writes the results in the other formats that are asked for, if all of them are there."""
+    if config.exports and is_finished(job, shard):
+        export_results(job, results, config.exports)
+    elif config.exports:
+        logger.info("%s: blocks are left to other shards; the one that ends last exports", name)
+
+
+def _thresholds(config: ConfigDict, models: Mapping[str, Ensemble]) -> dict[str, float]:
+    """Returns the thresholds that are given, with those of model cards and of runs looked up."""
+    found = {}
+    for name, given in config.thresholds.items():
+        if isinstance(given, str):
+            level = validated_threshold(models, name) if given == "card" else _chosen_threshold(name, given)
+            logger.info("threshold of %s: %.3f, from %s", name, level, given)
+        found[name] = level if isinstance(given, str) else given
+    return found
+
+
+def _chosen_threshold(name: str, path: str) -> float:
+    """Returns the threshold that stage postprocess chose, from the file that says so."""
+    try:
+        return float(json.loads(Path(path).read_text())["threshold"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"thresholds.{name}={path!r} is no file with a threshold ({error}); give a number from 0 to 1, 'card', or "
+            "the postprocess.json of a run."
+        ) from error
 
 
 def _seams(config: ConfigDict, name: str, job: Job) -> Seams:

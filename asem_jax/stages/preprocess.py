@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 
 from asem_jax.segmentation.cell_mask import CellRule, write_cell_mask
 from asem_jax.volumes.block_job import BlockJob
-from asem_jax.volumes.clahe import check_equalisation, equalised
+from asem_jax.volumes.clahe import EQUALISATION, check_equalisation, equalised
 from asem_jax.volumes.cluster import open_workers
 from asem_jax.volumes.geometry import Box, Float3, Int3, float3, int3
 from asem_jax.volumes.grey_values import EQUALISED
@@ -211,7 +211,7 @@ def _grey_table(source: Volume, section: ConfigDict) -> tuple[Table | None, Mapp
         table = matched if table is None else matched[table]
         provenance["matched"] = {**section.match, "grey_values": table.tolist()}
     if section.equalise is not None:
-        provenance |= {EQUALISED: True, "equalisation": dict(section.equalise)}
+        provenance |= {EQUALISED: True, EQUALISATION: dict(section.equalise)}
     elif EQUALISED in source.attributes and not section.labels:
         provenance[EQUALISED] = source.attributes[EQUALISED]
     return table, provenance

@@ -22,6 +22,7 @@ from asem_jax.training.regions import TrainingRegion, channel_labels
 from asem_jax.training.step import Recipe
 from asem_jax.training.targets import label_padding
 from asem_jax.volumes.alignment import grid_shift
+from asem_jax.volumes.clahe import common_equalisation
 from asem_jax.volumes.geometry import Box, Float3, Int3, float3, int3
 from asem_jax.volumes.grey_values import all_equalised, percentiles, sample_blocks
 from asem_jax.volumes.incasem import read_data_config
@@ -160,6 +161,7 @@ def make_card(config: ConfigDict, regions: Sequence[TrainingRegion]) -> ModelCar
         training_regions=tuple(f"{region.raw.address} {region.box.start} to {region.box.stop}" for region in regions),
         version=__version__,
         equalised=all_equalised(region.raw for region in regions),
+        equalisation=common_equalisation(region.raw for region in regions),
         grey_percentiles=percentiles(
             region.raw.read(block) for region in regions for block in sample_blocks(region.box)
         ),

@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from asem_jax import devices
 from asem_jax.interruption import Interruption, deferred
 from asem_jax.models.checkpoint import NOT_VALIDATED, Checkpoints, load_model, load_state
 from asem_jax.models.model import Model, ModelCard, Params
-from asem_jax.prediction.validation import Validation, validate
+from asem_jax.prediction.validation import Validation, common_thresholds, validate
 from asem_jax.progress import progress
 from asem_jax.stages.recipe import make_card, make_recipe, make_sampling, open_regions, predicted_shape
 from asem_jax.training.crops import Batch, read_batches, region_shares
@@ -117,9 +117,10 @@ class _Training:
                     stops = devices.in_any_process(requested()) and not last
                     if step % config.checkpoint_every == 0 or last or stops:
                         params = state.params if state.averaged is None else state.averaged
-                        score, score_of = self._validate(step, params, last=last)
+                        score, score_of, thresholds = self._validate(step, params, last=last)
+                        card = replace(self.card, thresholds=thresholds)
                         self.checkpoints.save(
-                            step, state, config=config.to_dict(), card=self.card, score=score, score_of=score_of
+                            step, state, config=config.to_dict(), card=card, score=score, score_of=score_of
                         )
                     if _is_plateau(self.scores, config.stop_after):
                         logger.info("step %d: no better F1 in %d validations, it ends", step, config.stop_after)
@@ -195,10 +196,12 @@ class _Training:
                 )
             logger.warning("step %d is skipped: its loss or gradient is not finite (crops %s)", number, crops)
 
-    def _validate(self, step: int, params: Params, *, last: bool) -> tuple[float, dict[str, float]]:
-        """Returns the mean F1 over the validation regions, and that of each organelle, if it is time for it."""
+    def _validate(
+        self, step: int, params: Params, *, last: bool
+    ) -> tuple[float, dict[str, float], tuple[float | None, ...]]:
+        """Returns the mean F1 over the validation regions, that of each organelle, and its threshold, if it is time."""
         if not self.validation_regions or not (step % self.config.validate_every == 0 or last):
-            return NOT_VALIDATED, {}
+            return NOT_VALIDATED, {}, ()
         model = Model(jax.device_get(params), self.card)
         found: dict[str, Validation] = {
             region.name: validate(
@@ -222,7 +225,7 @@ class _Training:
         logger.info("step %d: validation loss %.4f, F1 %.4f", step, losses, score)
         self.since_s = time.monotonic()
         self.scores.append(score)
-        return score, score_of
+        return score, score_of, common_thresholds(list(found.values()), self.card.organelles)
 
 
 def _several(organelles: Sequence[str]) -> Sequence[str]:

@@ -11,21 +11,27 @@ are tested):
   with the mean of each block, which leaves a seam at every block border and a flat rim;
 * blocks of any shape give one result.
 
-Memory: a kernel and a block per thread, and 512 bytes for each of the `MAPPINGS_KEPT` latest mappings.
+Memory: a kernel and a block per thread, and 512 bytes for each of the `MAPPINGS_KEPT` latest mappings. What is read
+equalised, without being written first, is what would have been written.
 
 Source: K. Zuiderveld, Graphics Gems IV (1994); the arithmetic is that of scikit-image's `equalize_adapthist` in three
 dimensions, as the original (Gallusser et al., J Cell Biol 222(2), e202208005) applies it to uint8.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
+from math import ceil, prod
+from threading import Lock
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from asem_jax.volumes.geometry import Box, Int3, int3, tiles
-from asem_jax.volumes.reflect import reflect_block, reflected_box
+from asem_jax.volumes.reflect import reflecting
+from asem_jax.volumes.volume import Volume
 
 NUM_BINS = 256
 TOP = 2**14 - 1
@@ -33,6 +39,12 @@ TOP = 2**14 - 1
 
 MAPPINGS_KEPT = 2**16
 """Latest mappings: more than two layers of the grid have, so that none is made twice in a sweep."""
+
+EQUALISATION = "equalisation"
+"""The attribute of a volume that says how it was equalised; see `Equalisation`."""
+
+_BYTES_OF_MAPPING = 1024  # with its key, and what the cache adds
+_LOCKS = 64  # mappings that different threads may make at one time
 
 PIECE_SHAPE = (4, 64, 64)
 """Voxels interpolated at once: so few that all that is computed of them stays in the processor's cache."""
@@ -45,10 +57,58 @@ Grey = npt.NDArray[np.uint8]
 Reader = Callable[[Box], Grey]
 
 
+@dataclass(frozen=True)
+class Equalisation:
+    """How a volume is equalised.
+
+    Attributes:
+      kernel_shape: voxels over which grey values are counted, z y x, even; the original 128.
+      clip_limit: largest share of a kernel's voxels that one grey value keeps, above 0; 1 = all. The original 0.02.
+    """
+
+    kernel_shape: Int3
+    clip_limit: float
+
+    def __post_init__(self) -> None:
+        check_equalisation(self.kernel_shape, self.clip_limit)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Returns what JSON has of an equalisation."""
+        return cls(int3(values["kernel_shape"], "kernel_shape"), float(values["clip_limit"]))
+
+    def reader(self, volume: Volume) -> Reader:
+        """Returns a function that reads any box of a volume equalised, also beyond its edge; see `equalised`."""
+        read = equalised(volume.read, volume.shape, kernel_shape=self.kernel_shape, clip_limit=self.clip_limit)
+        return reflecting(read, volume.shape)
+
+    def num_bytes(self, shape: Int3, box_shape: Int3, num_threads: int) -> int:
+        """Returns what reading takes at its peak, besides the blocks that are returned.
+
+        Args:
+          shape: voxels of the volume, z y x.
+          box_shape: of what is read at a time.
+          num_threads: that read.
+        """
+        points = prod(n // side + 2 for n, side in zip(shape, self.kernel_shape, strict=True))
+        around = prod(ceil(n / side) + 2 for n, side in zip(box_shape, self.kernel_shape, strict=True))
+        # A kernel's voxels are counted as integers of 8 bytes. A block as it was read, and the mappings around it as
+        # floats, are there while it is interpolated; what was freed before may still belong to the process.
+        block = 10 * prod(self.kernel_shape) + 2 * prod(box_shape) + 3 * 8 * 256 * around
+        return min(MAPPINGS_KEPT, points) * _BYTES_OF_MAPPING + num_threads * block
+
+
+def common_equalisation(volumes: Iterable[Volume]) -> Equalisation | None:
+    """Returns how volumes were equalised, as their attributes say; None where that is not known, or not the same."""
+    said = [volume.attributes.get(EQUALISATION) for volume in volumes]
+    found = {None if values is None else Equalisation.from_dict(values) for values in said}
+    return found.pop() if len(found) == 1 else None
+
+
 def equalised(read: Reader, shape: Sequence[int], *, kernel_shape: Sequence[int], clip_limit: float) -> Reader:
     """Returns a function that reads any box of a volume equalised.
 
-    It may be called from several threads. Each mapping is made when it is first needed, from its kernel's voxels.
+    It may be called from several threads. Each mapping is made once, when it is first needed, from its kernel's voxels.
 
     Args:
       read: returns the uint8 voxels of a box inside the volume, z y x.
@@ -60,13 +120,17 @@ def equalised(read: Reader, shape: Sequence[int], *, kernel_shape: Sequence[int]
       ValueError: as `check_equalisation`.
     """
     check_equalisation(kernel_shape, clip_limit)
-    kernel, whole = int3(kernel_shape, "kernel_shape"), Box.of_shape(shape)
+    kernel, read_any = int3(kernel_shape, "kernel_shape"), reflecting(read, int3(shape, "shape"))
+    locks = [Lock() for _ in range(_LOCKS)]
 
     @lru_cache(MAPPINGS_KEPT)
     def mapping(point: Int3) -> npt.NDArray[np.uint16]:
         box = Box.of_shape(kernel, [n * side - side // 2 for n, side in zip(point, kernel, strict=True)])
-        inside = reflected_box(box, whole.shape)
-        return grey_mapping(reflect_block(read(inside), inside, box, whole), clip_limit)
+        return grey_mapping(read_any(box), clip_limit)
+
+    def mapping_once(point: Int3) -> npt.NDArray[np.uint16]:
+        with locks[hash(point) % _LOCKS]:  # others that need it wait, instead of making it too
+            return mapping(point)
 
     def read_equalised(box: Box) -> Grey:
         points = Box(
@@ -74,7 +138,7 @@ def equalised(read: Reader, shape: Sequence[int], *, kernel_shape: Sequence[int]
             int3([(b - 1) // side + 2 for b, side in zip(box.stop, kernel, strict=True)], "stop"),
         )
         around = product(*(range(a, b) for a, b in zip(points.start, points.stop, strict=True)))
-        mappings = np.stack([mapping(int3(point, "point")) for point in around])
+        mappings = np.stack([mapping_once(int3(point, "point")) for point in around])
         start = int3([a % side for a, side in zip(box.start, kernel, strict=True)], "start")
         return interpolate(read(box), mappings.reshape(*points.shape, 256), start, kernel)
 

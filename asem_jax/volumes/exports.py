@@ -187,6 +187,8 @@ def _begin(target: str, ledger: Ledger) -> Path:
     folder = _unfinished(target)
     if not ledger.finished and folder.exists():
         shutil.rmtree(folder)
+    if ledger.finished and not folder.exists() and Path(target).exists():
+        Path(target).rename(folder)  # killed after all of it had its name, and before the ledger said so
     return folder
 
 

@@ -3,6 +3,9 @@
 Law (tested): equal to `numpy.pad(..., mode="reflect")` of the whole volume, which is never formed here.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -32,6 +35,22 @@ def read_reflected(volume: Volume, box: Box) -> npt.NDArray[np.generic]:
     if volume.box.contains(box):
         return volume.read(box)
     return reflect_block(*read_inside(volume, box), box, volume.box)
+
+
+def reflecting(read: Callable[[Box], npt.NDArray[Any]], shape: Int3) -> Callable[[Box], npt.NDArray[Any]]:
+    """Returns a function that reads any box, what lies outside reflected at the edge.
+
+    Args:
+      read: reads a box inside a volume.
+      shape: voxels of that volume, z y x.
+    """
+    whole = Box.of_shape(shape)
+
+    def read_any(box: Box) -> npt.NDArray[Any]:
+        inside = reflected_box(box, shape)
+        return reflect_block(read(inside), inside, box, whole)
+
+    return read_any
 
 
 def read_inside(volume: Volume, box: Box) -> tuple[npt.NDArray[np.generic], Box]:

@@ -17,6 +17,7 @@ from asem_jax.models.channels import Channel
 from asem_jax.models.export import export_model
 from asem_jax.models.model import Model, ModelCard, scale_raw
 from asem_jax.models.shapes import output_shape, stride, valid_input_shape
+from asem_jax.volumes.clahe import Equalisation
 from tests.phantoms import NARROW_NETWORKS, balls, small_model
 
 flatbuffers = pytest.importorskip("flatbuffers", reason="JAX writes and reads programs with flatbuffers")
@@ -106,10 +107,12 @@ def test_the_card_is_the_models_and_says_what_goes_in_and_out(model: Model, fold
 
 def test_the_readme_says_how_each_kind_of_channel_becomes_a_probability(model: Model, tmp_path: Path) -> None:
     meanings = (Channel("mito", "distance", "all", (3,)), Channel("er", "sigmoid", "all", (16,)))
-    card = replace(model.card, organelles=("mito", "er"), meanings=meanings)
+    how = {"equalised": True, "equalisation": Equalisation((64, 128, 128), 0.02)}
+    card = replace(model.card, organelles=("mito", "er"), meanings=meanings, **how)
     export_model(Model(model.params, card), tmp_path, input_shape=(20, 20, 20))
     readme = (tmp_path / "README.md").read_text()
     assert "mito: about tanh(distance to the border / 50 nm), as it is; er: its sigmoid is the probability" in readme
+    assert "trained on: yes, kernel of 64 x 128 x 128 voxels, clip limit 0.02." in readme
     assert ModelCard.from_dict(json.loads((tmp_path / "card.json").read_text())) == card
 
 

@@ -9,6 +9,7 @@ import pytest
 from asem_jax.models.architecture import Head, asem, cosem_8to4nm
 from asem_jax.models.channels import Channel
 from asem_jax.models.model import ModelCard
+from asem_jax.volumes.clahe import Equalisation
 from tests.phantoms import small_model
 
 
@@ -24,6 +25,17 @@ def test_a_card_without_meanings_means_one_softmax() -> None:
     del old["meanings"]
     assert ModelCard.from_dict(old) == card
     assert [channel.kind for channel in card.meanings] == ["softmax", "softmax"]
+
+
+def test_a_card_says_how_raw_was_equalised() -> None:
+    how = Equalisation((128, 128, 64), 0.02)
+    card = ModelCard(("mito",), (4.0, 4.0, 4.0), asem(2), "float32", "dark", equalised=True, equalisation=how)
+    assert ModelCard.from_dict(json.loads(json.dumps(card.to_dict()))).equalisation == how
+
+
+def test_a_card_keeps_thresholds() -> None:
+    card = replace(small_model(organelles=2).card, thresholds=(0.4, None))
+    assert ModelCard.from_dict(json.loads(json.dumps(card.to_dict()))) == card
 
 
 def test_a_card_of_channels_judged_alone_survives_json_and_has_no_background() -> None:

@@ -10,9 +10,11 @@ import pytest
 
 from asem_jax.models.architecture import asem
 from asem_jax.models.model import Model, ModelCard
-from asem_jax.prediction.appearance import describe_difference, warn_of_appearance
+from asem_jax.prediction.appearance import describe_difference, missing_equalisation, warn_of_appearance
+from asem_jax.volumes.clahe import Equalisation
 from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.grey_values import Percentiles, inverted
+from asem_jax.volumes.volume import Volume
 from tests.phantoms import write_volume
 
 TRAINED: Percentiles = (60.0, 130.0, 150.0, 165.0, 200.0)  # most is bright, membranes make a dark tail
@@ -97,4 +99,49 @@ def test_the_volume_is_looked_at_before_it_is_predicted(tmp_path: Path, caplog: 
     assert record.getMessage().startswith(f"{raw.address}: the model was trained on equalised raw (CLAHE)")
     known = write_volume(tmp_path / "cell.zarr/equalised", array, attributes={"equalised": True})
     warn_of_appearance(equalised, known, known.box)
+    assert len(caplog.records) == 1
+
+
+HOW = Equalisation((16, 16, 16), 0.02)
+EQUALISED = Model({}, replace(CARD, equalised=True, equalisation=HOW))
+PLAIN = Model({}, replace(CARD, equalised=False))
+
+
+def grey(folder: Path, width: float, **attributes: bool) -> Volume:
+    """Returns a volume with a standard deviation of `width` grey values."""
+    values = np.clip(np.random.default_rng(0).normal(128, width, (24, 24, 24)), 1, 254).astype(np.uint8)
+    return write_volume(folder / f"{width}{len(attributes)}.zarr/raw", values, attributes=attributes)
+
+
+def test_a_volume_is_equalised_if_the_model_wants_it_and_nobody_did(tmp_path: Path) -> None:
+    narrow, wide = grey(tmp_path, 12), grey(tmp_path, 70)
+    assert missing_equalisation(EQUALISED, narrow, narrow.box) == HOW
+    assert missing_equalisation(EQUALISED, wide, wide.box) is None  # it may be equalised
+    done, not_done = grey(tmp_path, 10, equalised=True), grey(tmp_path, 71, equalised=False)
+    assert missing_equalisation(EQUALISED, done, done.box) is None
+    assert missing_equalisation(EQUALISED, not_done, not_done.box) == HOW
+    assert missing_equalisation(PLAIN, narrow, narrow.box) is None
+    assert missing_equalisation(Model({}, CARD), narrow, narrow.box) is None
+    assert missing_equalisation({"a": EQUALISED, "b": EQUALISED}, narrow, narrow.box) == HOW
+
+
+def test_models_that_want_it_otherwise_or_do_not_say_how_are_refused(tmp_path: Path) -> None:
+    raw = grey(tmp_path, 12)
+    with pytest.raises(
+        ValueError, match=r"in different ways .*\(a: Equal.*clip_limit=0.02\), b: as it is\).* one by one"
+    ):
+        missing_equalisation({"a": EQUALISED, "b": PLAIN}, raw, raw.box)
+    unknown = Model({}, replace(CARD, equalised=True))
+    with pytest.raises(ValueError, match=r"the model learned on raw that was, .* give equalise=False"):
+        missing_equalisation(unknown, raw, raw.box)
+
+
+def test_what_is_equalised_as_it_is_read_is_looked_at_equalised(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    raw = grey(tmp_path, 12)
+    with caplog.at_level(logging.WARNING, logger="asem_jax"):
+        warn_of_appearance(EQUALISED, raw, raw.box, HOW)
+        assert not caplog.records
+        warn_of_appearance(EQUALISED, raw, raw.box)
     assert len(caplog.records) == 1

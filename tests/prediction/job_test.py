@@ -10,7 +10,8 @@ import pytest
 from asem_jax.models.channels import Channel
 from asem_jax.models.model import Model
 from asem_jax.prediction.ensemble import Ensemble
-from asem_jax.prediction.job import make_job
+from asem_jax.prediction.job import make_job, validated_threshold
+from asem_jax.volumes.clahe import Equalisation
 from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.volume import Volume
 from tests.phantoms import balls, small_model, write_volume
@@ -57,6 +58,8 @@ def test_the_fingerprint_changes_with_whatever_changes_the_result(raw: Volume, t
         {"box": Box((0, 0, 0), (30, 40, 40))},
         {"mask": mask},
         {"thresholds": {"mito": 0.7}},
+        {"equalisation": Equalisation((16, 16, 16), 0.02)},
+        {"equalisation": Equalisation((16, 16, 16), 0.03)},
         {"write_shape": (12, 12, 12), "tiling": "incasem"},
     ]
     prints = []
@@ -83,3 +86,19 @@ def test_settings_that_are_impossible_are_refused(raw: Volume) -> None:
     wide = write_volume(Path(raw.address).parent / "wide", np.zeros((60, 60, 60), np.uint8))
     with pytest.raises(ValueError, match=r"models whose contexts are .* predict them one by one"):
         make_job({"a": model, "b": deeper}, wide, "p", write_shape=(14, 14, 14), tiling="incasem")
+
+
+def test_a_threshold_of_the_training_is_that_of_the_result() -> None:
+    two = small_model(organelles=2)
+    first, second = (Model(two.params, replace(two.card, thresholds=levels)) for levels in ((0.2, None), (0.4, 0.9)))
+    models = {"both": Ensemble((first, second)), "one": Ensemble((second,))}
+    assert validated_threshold(models, "both/mito") == pytest.approx(0.3)
+    assert validated_threshold(models, "one/er") == 0.9
+    with pytest.raises(
+        ValueError, match=r"thresholds.both/er='card': the model's card has no threshold of it, .* number"
+    ):
+        validated_threshold(models, "both/er")
+    with pytest.raises(ValueError, match=r"thresholds.er=card: nothing is predicted of that name; .*one/er"):
+        validated_threshold(models, "er")
+    with pytest.raises(ValueError, match="has no threshold of it"):
+        validated_threshold({"": Ensemble((two,))}, "mito")

@@ -32,22 +32,24 @@ from asem_jax.devices import make_local_mesh
 from asem_jax.prediction.job import make_job
 from asem_jax.prediction.memory import memory_of
 from asem_jax.prediction.predictor import sweep_volume
+from asem_jax.volumes.clahe import Equalisation
 from tests.phantoms import small_model, write_volume
 
 def now(name):
     return 1024 * int(re.search(rf"{name}:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 
-def run(name, shape, write_shape):
+def run(name, shape, write_shape, how=None):
     raw = write_volume(f"{sys.argv[1]}/{name}.zarr/raw", np.zeros(shape, np.uint8), chunk_shape=(64, 64, 64))
-    job = make_job(small_model(), raw, f"{sys.argv[1]}/{name}.zarr/p", write_shape=write_shape)
-    stated = memory_of(job.ensembles, job.plan, raw, make_local_mesh()).host
+    job = make_job(small_model(), raw, f"{sys.argv[1]}/{name}.zarr/p", write_shape=write_shape, equalisation=how)
+    stated = memory_of(job.ensembles, job.plan, raw, make_local_mesh(), how).host
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
     before = now("VmRSS")
     sweep_volume(job)
     return stated, now("VmHWM") - before
 
 run("warm", (48, 48, 48), (32, 32, 32))
-print(json.dumps([run("small", (96, 96, 192), (96, 96, 96)), run("large", (192, 192, 384), (96, 96, 96))]))
+sizes = [run("small", (96, 96, 192), (96, 96, 96)), run("large", (192, 192, 384), (96, 96, 96))]
+print(json.dumps([*sizes, run("equalised", (96, 96, 192), (96, 96, 96), Equalisation((64, 64, 64), 0.02))]))
 """
 
 
@@ -59,7 +61,9 @@ def test_what_is_stated_is_what_a_run_adds_and_does_not_grow_with_the_volume(tmp
         [sys.executable, "-c", MEASURED, str(tmp_path)], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    (small, taken), (large, more) = json.loads(done.stdout.splitlines()[-1])
+    (small, taken), (large, more), equalised = json.loads(done.stdout.splitlines()[-1])
+    # What the runs before it left to the process, it need not take again.
+    assert equalised[1] <= equalised[0] and small < equalised[0] <= 1.15 * small
     for stated, measured in ((small, taken), (large, more)):
         assert measured <= stated <= 1.3 * measured
     assert large - small <= 3 * 192 * 192 * 384  # decoded chunks, of which a limited number is kept

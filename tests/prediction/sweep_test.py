@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from asem_jax.models.model import Model
-from asem_jax.prediction import predictor
+from asem_jax.prediction import job
 from asem_jax.prediction.job import make_job
 from asem_jax.prediction.predictor import make_plan, predict_volume
 from asem_jax.volumes import blockwise
@@ -59,8 +59,8 @@ class Failing:
 
 
 def break_reading(monkeypatch: pytest.MonkeyPatch, box: Box, times: int) -> Failing:
-    failing = Failing(predictor.read_reflected, box, times)
-    monkeypatch.setattr(predictor, "read_reflected", failing)
+    failing = Failing(job.read_reflected, box, times)
+    monkeypatch.setattr(job, "read_reflected", failing)
     return failing
 
 

@@ -8,12 +8,12 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
-from asem_jax.measurement.metrics import Counts
+from asem_jax.measurement.metrics import Counts, ProbabilityHistogram
 from asem_jax.measurement.scoring import Scores
 from asem_jax.models.channels import Channel, exclusive
 from asem_jax.models.model import Model
 from asem_jax.prediction import predictor, validation
-from asem_jax.prediction.validation import Validation, validate
+from asem_jax.prediction.validation import Validation, common_thresholds, validate
 from asem_jax.training.regions import ChannelLabels, TrainingRegion
 from asem_jax.training.targets import make_targets
 from asem_jax.volumes.geometry import Box
@@ -194,3 +194,16 @@ def test_organelles_that_cannot_be_scored_are_left_out_of_the_mean() -> None:
     assert logged == pytest.approx(
         {"loss": 0.5, "f1": 2 / 3, "iou": (0.5 + 1) / 2, "precision": 1 / 3, "recall": 1 / 3}
     )
+
+
+def test_a_threshold_for_several_regions_is_that_of_all_their_voxels() -> None:
+    def region(grey: list[int], labels: list[int]) -> Validation:
+        sweep = ProbabilityHistogram.of(np.array(grey, np.uint8), np.array(labels))
+        nothing = ProbabilityHistogram.of(np.array(grey, np.uint8), np.zeros(len(labels), np.uint8))
+        return Validation(0.0, {}, {}, {}, {"mito": sweep, "er": nothing})
+
+    one, many = region([100, 200], [0, 1]), region([20, 40, 40, 50], [0, 1, 1, 1])
+    (alone, nowhere), (both, _) = (common_thresholds(found, ("mito", "er")) for found in ([one], [one, many]))
+    assert alone is not None and 100 / 255 < alone <= 200 / 255
+    assert both is not None and 20 / 255 < both <= 40 / 255  # one more of background, three more of the organelle
+    assert nowhere is None

@@ -2,6 +2,7 @@
 
 import pickle
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy as np
 from asem_jax.models.checkpoint import NOT_VALIDATED, Checkpoints, load_model
 from asem_jax.prediction import workers as module
 from asem_jax.prediction.job import make_job
-from asem_jax.prediction.predictor import predict_volume, sweep_volume
+from asem_jax.prediction.predictor import sweep_volume
 from asem_jax.prediction.workers import Order, running_on
 from asem_jax.volumes.blockwise import Workers
+from asem_jax.volumes.clahe import Equalisation
 from asem_jax.volumes.ledger import Shard
 from tests.phantoms import balls, small_model, write_volume
 
@@ -36,10 +38,11 @@ def test_workers_write_what_one_process_writes_and_open_the_model_once(tmp_path:
         checkpoints.save(1, state, config={}, card=model.card, score=NOT_VALIDATED)
     raw, opened = write_volume(tmp_path / "cell.zarr/raw", RAW), []
     monkeypatch.setattr(module, "load_model", lambda address: opened.append(address) or load_model(address))
-    expected = predict_volume(model, raw, f"{tmp_path}/cell.zarr/a", write_shape=BLOCKS)["mito"]
-    target = f"{tmp_path}/cell.zarr/b"
-    order = Order((("", (str(tmp_path),)),), "none", raw.address, target, raw.box, None, (), "seamless")
-    job = make_job(model, raw, target, write_shape=BLOCKS)
+    how, target = Equalisation((16, 16, 16), 0.02), f"{tmp_path}/cell.zarr/b"
+    first = make_job(model, raw, f"{tmp_path}/cell.zarr/a", write_shape=BLOCKS, equalisation=how)
+    expected = sweep_volume(first)["mito"]
+    order = Order((("", (str(tmp_path),)),), "none", raw.address, target, raw.box, None, (), "seamless", how)
+    job = replace(first, address=target)
     with Elsewhere(2) as executor:
         for shard in (Shard(1, 2), None):
             run = running_on(Workers(executor, 3), order, retries=0, shard=shard)

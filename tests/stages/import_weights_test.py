@@ -12,6 +12,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from asem_jax.models.architecture import Architecture, asem
+from asem_jax.models.catalogue import EQUALISATION
 from asem_jax.models.checkpoint import load_model, load_state
 from asem_jax.models.torch_export import write_torch_file
 from asem_jax.models.torch_weights import params_from_state_dict, read_checkpoint
@@ -115,12 +116,14 @@ def test_the_catalogue_fills_in_what_the_config_leaves_open(tmp_path: Path, capl
     import_weights.run(section(tmp_path, **nothing), tmp_path)
     card = load_model(tmp_path / "model").card
     assert (card.organelles, card.voxel_size_nm, card.equalised) == (("coated_pits",), (4.0, 4.0, 4.0), True)
+    assert card.equalisation == EQUALISATION
     assert "README says 5 nm, the training database 4 nm" in caplog.text
     caplog.clear()
     chosen = nothing | {"voxel_size_nm": (5.0, 5.0, 5.0), "equalised": False, "polarity": "membranes bright"}
     import_weights.run(section(tmp_path, **chosen, target=f"{tmp_path}/chosen"), tmp_path)
     card = load_model(tmp_path / "chosen").card
     assert (card.voxel_size_nm, card.equalised, card.polarity) == ((5.0, 5.0, 5.0), False, "membranes bright")
+    assert card.equalisation is None
     assert "README" not in caplog.text
 
 

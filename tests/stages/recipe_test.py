@@ -23,6 +23,7 @@ from asem_jax.stages.recipe import (
     read_architecture,
     read_channels,
 )
+from asem_jax.volumes.clahe import Equalisation
 from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.volume import create_volume
 from tests.phantoms import VOXEL_SIZE_NM, balls, train_config, write_volume
@@ -98,12 +99,16 @@ def test_a_card_says_what_is_learned(container: Path) -> None:
     assert card.equalised is None
 
 
+EQUALISED = {"equalised": True, "equalisation": {"kernel_shape": (16, 16, 16), "clip_limit": 0.02}}
+
+
 def test_a_model_of_equalised_raw_says_so(tmp_path: Path, container: Path) -> None:
-    write_volume(tmp_path / "cell.zarr/raw", balls((40, 40, 40))[0], attributes={"equalised": True})
+    write_volume(tmp_path / "cell.zarr/raw", balls((40, 40, 40))[0], attributes=EQUALISED)
     config = train_config(container)
     with config.unlocked():
         config.regions.all.raw = f"{tmp_path}/cell.zarr/raw"
-    assert make_card(config, open_regions("regions", config.regions, config)).equalised is True
+    card = make_card(config, open_regions("regions", config.regions, config))
+    assert (card.equalised, card.equalisation) == (True, Equalisation((16, 16, 16), 0.02))
 
 
 def test_labels_are_read_as_far_as_targets_and_deformation_need(container: Path) -> None:

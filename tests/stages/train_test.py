@@ -66,6 +66,8 @@ def test_a_run_leaves_a_model_and_its_record(trained: Path) -> None:
     lines = records(trained)
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4, 5, 6]
     assert [line["step"] for line in lines if "validation" in line] == [4, 6]
+    (validated,) = next(line for line in lines if line["step"] == 6 and "validation" in line)["validation"].values()
+    assert load_model(trained / "checkpoints" / "6").card.thresholds == (validated["thresholds"]["mito"],)
     assert list(trained.glob("events.out.tfevents.*"))
 
 

@@ -1,6 +1,9 @@
 """Equalisation: the original's result, a mirror beyond the border, blocks of any shape, counts by hand, messages."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +11,18 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from asem_jax.volumes.clahe import Reader, clipped, equalised, grey_mapping
+from asem_jax.volumes.clahe import (
+    EQUALISATION,
+    Equalisation,
+    Reader,
+    clipped,
+    common_equalisation,
+    equalised,
+    grey_mapping,
+)
 from asem_jax.volumes.geometry import Box, tiles
+from asem_jax.volumes.reflect import read_reflected
+from tests.phantoms import write_volume
 
 Array = npt.NDArray[Any]
 
@@ -90,6 +103,50 @@ def test_a_mapping_is_made_once_and_reads_its_kernel_only() -> None:
         function(block)
     assert len(boxes) == 3**3 + len(blocks)
     assert max(max(box.shape) for box in boxes[:27] if box not in blocks) <= 17
+
+
+def test_threads_that_need_one_mapping_make_it_once() -> None:
+    raw, boxes = tissue((32, 32, 32)), []
+
+    def read(box: Box) -> Array:
+        boxes.append(box)
+        time.sleep(0.002)  # so that others ask meanwhile
+        return raw[box.slices]
+
+    function = equalised(read, raw.shape, kernel_shape=(16, 16, 16), clip_limit=0.02)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(function, [Box.of_shape(raw.shape)] * 8))
+    assert len(boxes) == 3**3 + 8
+    assert all(np.array_equal(one, found[0]) for one in found)
+
+
+def test_a_volume_is_read_as_if_it_had_been_written_equalised(tmp_path: Path) -> None:
+    raw, how = tissue((20, 33, 17)), Equalisation((16, 16, 16), 0.02)
+    volume = write_volume(tmp_path / "cell.zarr/raw", raw)
+    written = write_volume(tmp_path / "cell.zarr/equalised", equalise(raw, 16))
+    read = how.reader(volume)
+    for box in (volume.box, volume.box.grow(9), Box((-3, 30, 5), (8, 41, 16))):
+        np.testing.assert_array_equal(read(box), read_reflected(written, box))
+
+
+def test_an_equalisation_is_checked_and_known_from_attributes(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"kernel_shape=\(16, 15, 16\) has an odd or empty side"):
+        Equalisation((16, 15, 16), 0.02)
+    how, raw = Equalisation((16, 16, 16), 0.02), tissue((8, 8, 8))
+    other = Equalisation((16, 16, 16), 0.03)
+    volumes = {
+        name: write_volume(tmp_path / f"cell.zarr/{name}", raw, attributes=values and {EQUALISATION: asdict(values)})
+        for name, values in {"a": how, "same": how, "other": other, "plain": None}.items()
+    }
+    assert common_equalisation([volumes["a"], volumes["same"]]) == how
+    assert common_equalisation([volumes["a"], volumes["other"]]) is None
+    assert common_equalisation([volumes["a"], volumes["plain"]]) is None
+
+
+def test_what_reading_takes_does_not_grow_with_a_large_volume() -> None:
+    how = Equalisation((128, 128, 128), 0.02)
+    sizes = [how.num_bytes((side,) * 3, (300, 300, 300), 2) for side in (1000, 20000, 40000)]
+    assert 2 * 10 * 128**3 < sizes[0] < sizes[1] == sizes[2] < 2 * 30 * 300**3
 
 
 def test_counts_above_the_limit_are_shared() -> None:

@@ -97,6 +97,14 @@ def test_a_killed_export_goes_on_and_never_looks_finished(tmp_path, monkeypatch,
     assert open_volume(tmp_path / target).shape == array.shape
 
 
+def test_an_export_killed_after_its_last_step_is_not_lost(tmp_path):
+    array, volume = volume_of(tmp_path)
+    for _ in range(2):  # the second time with a ledger whose blocks are all marked
+        write(volume, tmp_path / "a.n5/raw", tmp_path / "ledger.jsonl")
+    back = open_volume(tmp_path / "a.n5/raw")
+    np.testing.assert_array_equal(back.read(back.box), array)
+
+
 def test_sections_have_their_folder_when_all_are_there(tmp_path, monkeypatch):
     array, volume = volume_of(tmp_path)
     original, written = Volume.read, []
