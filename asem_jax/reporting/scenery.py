@@ -68,7 +68,8 @@ def state(layers: Sequence[Layer], *, position_nm: Float3, voxel_size_nm: Float3
     unit = min(sizes)  # neuroglancer counts what is seen in voxels of the shortest side
     return {
         "dimensions": {name: [size / _NM_PER_M, "m"] for name, size in zip(names, sizes, strict=True)},
-        "position": [place / size + 0.5 for place, size in zip(places, sizes, strict=True)],
+        # Of OME-Zarr whole numbers are centres of voxels, as of nm here; of other formats they are corners.
+        "position": [place / size for place, size in zip(places, sizes, strict=True)],
         "crossSectionScale": width_nm / 500 / unit,
         "projectionScale": 2 * width_nm / unit,
         "layers": [layer.to_json() for layer in layers],
