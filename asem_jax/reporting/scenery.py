@@ -65,11 +65,13 @@ def state(layers: Sequence[Layer], *, position_nm: Float3, voxel_size_nm: Float3
     """
     names = ("x", "y", "z")
     sizes, places = voxel_size_nm[::-1], position_nm[::-1]
+    unit = min(sizes)  # neuroglancer counts what is seen in voxels of the shortest side
     return {
         "dimensions": {name: [size / _NM_PER_M, "m"] for name, size in zip(names, sizes, strict=True)},
-        "position": [place / size + 0.5 for place, size in zip(places, sizes, strict=True)],
-        "crossSectionScale": width_nm / 500 / sizes[0],
-        "projectionScale": 2 * width_nm / sizes[0],
+        # Of OME-Zarr whole numbers are centres of voxels, as of nm here; of other formats they are corners.
+        "position": [place / size for place, size in zip(places, sizes, strict=True)],
+        "crossSectionScale": width_nm / 500 / unit,
+        "projectionScale": 2 * width_nm / unit,
         "layers": [layer.to_json() for layer in layers],
         "layout": "4panel",
         "showSlices": True,

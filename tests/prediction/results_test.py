@@ -1,15 +1,21 @@
 """What is written: masked = unmasked and 0 elsewhere, thresholds, how it was made; gaps are 0 only when complete."""
 
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ome_zarr_models import open_ome_zarr
 
 from asem_jax import __version__
+from asem_jax.models.channels import Channel
+from asem_jax.models.model import Model
 from asem_jax.prediction import planner, predictor
 from asem_jax.prediction.job import Job, make_job
 from asem_jax.prediction.predictor import predict_volume, sweep_volume
 from asem_jax.prediction.results import create_results
+from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.mask import read_mask
 from asem_jax.volumes.pyramid import write_pyramid
 from asem_jax.volumes.volume import Volume, open_volume
@@ -114,3 +120,40 @@ def test_a_threshold_decides_the_segmentation_and_all_says_how_it_was_made(raw: 
     assert open_volume(f"{address}/mito/segmentation").attributes["threshold"] is None
     reopened: Job = make_job(small_model(organelles=2), raw, address, write_shape=BLOCKS, thresholds={"er": 0.3})
     assert create_results(reopened)["er"]["probability"].finest.shape == SHAPE
+
+
+@pytest.fixture(scope="module")
+def placed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Volume]:
+    """Results of a box inside a volume of anisotropic voxels that does not begin at 0; of a softmax and a distance."""
+    folder, place = tmp_path_factory.mktemp("placed"), {"voxel_size_nm": (20.0, 5.0, 8.0), "offset_nm": (1e3, 0.5, -36)}
+    raw = write_volume(folder / "cell.zarr/raw", balls(SHAPE)[0], **place)
+    model = small_model(organelles=2)
+    channels = (Channel("mito", "softmax", "mito"), Channel("er", "distance", "er"))
+    model = Model(model.params, replace(model.card, voxel_size_nm=raw.voxel_size_nm, meanings=channels))
+    box = Box((4, 8, 6), SHAPE)
+    results = predict_volume(model, raw, f"{folder}/cell.zarr/p", box=box, write_shape=BLOCKS)
+    return {
+        f"{name}_{kind}": getattr(results[name], kind) for name in results for kind in ("probability", "segmentation")
+    }
+
+
+def test_all_results_are_valid_and_at_their_place(placed: dict[str, Volume]) -> None:
+    zarr = pytest.importorskip("zarr")
+    assert len(placed) == 4
+    for volume in placed.values():
+        image = open_ome_zarr(zarr.open_group(volume.address, mode="r"))
+        (multiscale,) = image.attributes.multiscales
+        assert multiscale.version == "0.4" and len(multiscale.datasets) > 1
+        scale, translation = multiscale.datasets[0].coordinateTransformations
+        assert (tuple(scale.scale), tuple(translation.translation)) == ((20.0, 5.0, 8.0), (1080.0, 40.5, 12.0))
+
+
+def test_napari_finds_results_at_their_place(placed: dict[str, Volume]) -> None:
+    plugin = pytest.importorskip("napari_ome_zarr", reason="napari-ome-zarr is not installed")
+    if version("napari-ome-zarr") in ("0.9.0", "0.10.0"):
+        pytest.skip("napari-ome-zarr 0.9.0 and 0.10.0 leave translations out")
+    for volume in placed.values():
+        ((levels, metadata, kind),) = plugin.napari_get_reader(volume.address)(volume.address)
+        assert kind == "image"
+        assert (tuple(metadata["scale"]), tuple(metadata["translate"])) == ((20.0, 5.0, 8.0), (1080.0, 40.5, 12.0))
+        np.testing.assert_array_equal(np.asarray(levels[0]), volume.read(volume.box))

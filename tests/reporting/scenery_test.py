@@ -13,8 +13,10 @@ URL = "http://127.0.0.1:1/cell.zarr"
 def test_places_are_in_metres_and_in_the_order_of_the_screen() -> None:
     shown = state([], position_nm=(40.0, 50.0, 60.0), voxel_size_nm=(4.0, 5.0, 6.0), width_nm=3000.0)
     assert shown["dimensions"] == {"x": [6e-9, "m"], "y": [5e-9, "m"], "z": [4e-9, "m"]}
-    assert shown["position"] == [10.5, 10.5, 10.5]  # the middle of voxel 10 is half a step behind its begin
-    assert shown["crossSectionScale"] == pytest.approx(1.0)  # voxels per pixel
+    assert shown["position"] == [10.0, 10.0, 10.0]  # the centre of voxel 10
+    # 6 nm per pixel and twice 3000 nm in all, in units of the shortest side of a voxel.
+    assert shown["crossSectionScale"] == pytest.approx(1.5)
+    assert shown["projectionScale"] == pytest.approx(1500.0)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_the_link_shows_what_is_served(container: Path, tmp_path: Path, monkeypa
     assert set(seen) == {"raw", "mito"} and "multiscales" in seen["mito"]
     assert (tmp_path / "view.txt").read_text().startswith("https://example.org/#!%7B")
     shown = json.loads((tmp_path / "view.json").read_text())
-    assert shown["position"] == [16.0, 16.0, 16.0]  # the middle of 32 voxels
+    assert shown["position"] == [15.5, 15.5, 15.5]  # the middle of 32 voxels, counted from the centre of the first
     assert [layer["name"] for layer in shown["layers"]] == ["raw", "mito"]
 
 
