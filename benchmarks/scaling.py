@@ -8,7 +8,7 @@ probability; voxels of the result are compared with raw.
 
 **blocks**: the same without device and storage: raw is 0 everywhere, the identity is NumPy's, and what is written is
 checked and dropped. What is left is what the predictor itself does for a block, and this goes to a million of them:
-through the storage they would take an hour of this machine.
+through the storage they would take more than an hour of two cores.
 
 **voxels**: the smallest network that has a pooling over volumes of which each has 8 times as many voxels as the one
 before, in blocks of 128 per axis.
