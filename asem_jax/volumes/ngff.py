@@ -24,6 +24,9 @@ from asem_jax.volumes.remote import Folder
 NGFF_OF_ZARR = {2: "0.4", 3: "0.5"}
 """The NGFF version that is written into each zarr format."""
 
+LABELS_METHOD = "mode"
+"""How coarse levels of labels are made: the most frequent value."""
+
 ATTRIBUTES_KEY = "asem_jax"
 """Where our own provenance lies beside the NGFF metadata."""
 
@@ -175,6 +178,9 @@ def write_image(folder: Path, image: Image) -> None:
         attributes["multiscales"] = [{"version": NGFF_OF_ZARR[2], **multiscale}]
     else:
         attributes["ome"] = {"version": NGFF_OF_ZARR[3], "multiscales": [multiscale]}
+    if image.method == LABELS_METHOD:  # viewers give labels colours of their own
+        place = attributes if image.zarr_format == 2 else attributes["ome"]
+        place["image-label"] = {"version": NGFF_OF_ZARR[image.zarr_format]}
     if image.attributes:
         attributes[ATTRIBUTES_KEY] = dict(image.attributes)
     write_group(folder, image.zarr_format, attributes)

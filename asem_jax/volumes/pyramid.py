@@ -97,7 +97,7 @@ def write_pyramid(volume: Volume, *, labels: bool, num_threads: int = 2, written
             f"{volume.address} level {volume.level} is not the finest level of an OME-Zarr image; "
             "give what create_volume or open_volume returned for the image itself."
         )
-    method = "mode" if labels else "mean"
+    method = ngff.LABELS_METHOD if labels else "mean"
     image = ngff.read_image(folder, volume.address)
     first = image.levels[0]
     ngff.write_image(folder, replace(image, levels=(first,), method=""))

@@ -39,7 +39,15 @@ def test_grey_levels_are_rounded_means_of_cells(tmp_path, layout):
     assert coarse.voxel_size_nm == (10, 10, 10)
     assert coarse.chunk_shape == volume.chunk_shape
     zarr = pytest.importorskip("zarr")
-    open_ome_zarr(zarr.open_group(str(tmp_path / "cell.zarr/raw"), mode="r"))
+    assert "Label" not in type(open_ome_zarr(zarr.open_group(str(tmp_path / "cell.zarr/raw"), mode="r"))).__name__
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_labels_are_known_as_such_to_other_programs(tmp_path, zarr_format):
+    zarr = pytest.importorskip("zarr")
+    volume = volume_of(tmp_path / "cell.zarr/labels", np.ones((20, 24, 36), np.uint8), zarr_format=zarr_format)
+    write_pyramid(volume, labels=True)
+    assert type(open_ome_zarr(zarr.open_group(volume.address, mode="r"))).__name__ == "ImageLabel"
 
 
 def test_labels_take_the_most_frequent_value_of_a_cell(tmp_path):
