@@ -216,7 +216,7 @@ def in_napari(results: dict[str, Volume], python: str, picture: Path) -> Figures
             found = theirs.ask("read", path=volume.address, positions_nm=places())
             written = {
                 "layers": 1,
-                "kind": "image",
+                "kind": "labels" if name.endswith("segmentation") else "image",
                 "scale": list(volume.voxel_size_nm),
                 "place": list(volume.offset_nm),
                 "values": values_at(volume, places()),
@@ -224,9 +224,11 @@ def in_napari(results: dict[str, Volume], python: str, picture: Path) -> Figures
             figures[name] = found
             figures["differs"] += [f"{name} {difference}" for difference in differences(found, written)]
         raw = str(Path(results[RESULT_NAMES[0]].address).parents[2] / "raw")
-        layers = [{"path": raw}]
-        for name, color in (("mito/probability", "green"), ("er/segmentation", "magenta")):
-            layers.append({"path": results[name].address, "colormap": color, "blending": "additive"})
+        looks: dict[str, Figures] = {
+            "mito/probability": {"colormap": "green", "blending": "additive"},
+            "er/segmentation": {"opacity": 0.5, "visible": True},
+        }
+        layers = [{"path": raw}, *({"path": results[name].address, **look} for name, look in looks.items())]
         if os.environ.get("DISPLAY"):
             words = {"layers": layers, "point_nm": places()[0], "file": str(picture.absolute())}
             figures["picture"] = theirs.ask("picture", **words)
