@@ -47,6 +47,7 @@ def get_config() -> ConfigDict:
                 "target": f"{PREDICTION}/thresholded",
                 "voxel_size_nm": None,
                 "threshold": None,
+                "threshold_probability": None,
                 "threshold_regions": {"training": {"labels": labels, "start": (0, 0, 0), "stop": (128, 160, 256)}},
                 "smoothing_nm": None,
                 "fill_holes_nm3": None,

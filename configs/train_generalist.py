@@ -49,6 +49,7 @@ def get_config(scored: str = "cf") -> ConfigDict:
                 "target": f"{prediction}/thresholded",
                 "voxel_size_nm": None,
                 "threshold": None,
+                "threshold_probability": None,
                 "threshold_regions": {"training": {"labels": labels, "start": (0, 0, 0), "stop": (128, 160, 256)}},
                 "smoothing_nm": None,
                 "fill_holes_nm3": None,

@@ -48,6 +48,7 @@ def get_config() -> ConfigDict:
                 "target": f"{PREDICTION}/thresholded",
                 "voxel_size_nm": None,
                 "threshold": 0.5,  # None = best F1 on threshold_regions; that of TRAIN comes out too high
+                "threshold_probability": None,
                 "threshold_regions": {"held_out": {"labels": labels, **SCORE}},
                 "smoothing_nm": None,
                 "fill_holes_nm3": None,
@@ -85,6 +86,7 @@ def get_config() -> ConfigDict:
                 "picture_shape": (256, 256, 256),
                 "block_shape": (64, 64, 64),
                 "num_worst_blocks": 3,
+                "objects": {},
                 "runs": {},
                 "pictures": (),
                 **exclusion_zone,

@@ -153,7 +153,7 @@ def draw_plane(plane: Plane) -> bytes:
             axes.set_title(name, fontsize=10, pad=4, color="#333333")
             draw(axes, (0, width_nm, height_nm, 0))
             if number == 0:
-                _draw_scale_bar(axes, width_nm, height_nm)
+                draw_scale_bar(axes, width_nm, height_nm)
         return _png(figure)
 
 
@@ -219,8 +219,14 @@ def scale_bar_nm(width_nm: float) -> float:
     return float(max(factor * power for factor in (1, 2, 5) if factor * power <= 0.3 * width_nm))
 
 
-def _draw_scale_bar(axes: Axes, width_nm: float, height_nm: float) -> None:
-    """Draws a white bar with its length in the lower right corner, on a dark ground."""
+def draw_scale_bar(axes: Axes, width_nm: float, height_nm: float) -> None:
+    """Draws a white bar with its length in the lower right corner, on a dark ground.
+
+    Args:
+      axes: whose coordinates are nm.
+      width_nm: of the picture.
+      height_nm: of the picture.
+    """
     length = scale_bar_nm(width_nm)
     text = f"{length / 1000:g} µm" if length >= 1000 else f"{length:g} nm"
     edge = 0.03 * width_nm

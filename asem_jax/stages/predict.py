@@ -10,7 +10,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -25,6 +24,7 @@ from asem_jax.prediction.seams import Seams, measure_seams
 from asem_jax.prediction.workers import Order, running_on
 from asem_jax.reporting.scenery import COLORS, Layer, link, state
 from asem_jax.volumes.cluster import open_workers
+from asem_jax.volumes.files import write_json
 from asem_jax.volumes.geometry import Box, int3, nm_from_voxels
 from asem_jax.volumes.ledger import Shard
 from asem_jax.volumes.remote import is_remote
@@ -74,9 +74,9 @@ def run(config: ConfigDict, workdir: Path) -> None:
         check_disk(job, cost)
         costs[name] = asdict(cost)
     if costs:
-        _write_json(workdir / "forecast.json", costs)
+        write_json(workdir / "forecast.json", costs)
     if config.seams is not None:
-        _write_json(workdir / "seams.json", {name: asdict(_seams(config, name, job)) for name, job in jobs.items()})
+        write_json(workdir / "seams.json", {name: asdict(_seams(config, name, job)) for name, job in jobs.items()})
     if config.dry_run:
         return
     notes = {"config": json.loads(json.dumps(config.to_dict()))}
@@ -178,11 +178,6 @@ def _seams(config: ConfigDict, name: str, job: Job) -> Seams:
         found.order,
     )
     return found
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1))
 
 
 def _box(raw: Volume, section: ConfigDict, label: str) -> Box:
