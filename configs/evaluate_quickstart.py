@@ -12,8 +12,8 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     """Returns the config; scored is what quickstart did not train on."""
     regions = {
-        "front": {"labels": "{cell}/labels/mito", "start": (0, 224, 0), "stop": (64, 288, 256)},
-        "back": {"labels": "{cell}/labels/mito", "start": (64, 224, 0), "stop": (128, 288, 256)},
+        "front": {"labels": "{cell}/labels/mito", "mask": None, "start": (0, 224, 0), "stop": (64, 288, 256)},
+        "back": {"labels": "{cell}/labels/mito", "mask": None, "start": (64, 224, 0), "stop": (128, 288, 256)},
     }
     shared = {
         "segmentation": "{cell}/predictions/mito/thresholded/segmentation",

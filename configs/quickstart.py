@@ -20,8 +20,8 @@ PREDICTION = "{workdir}/cell.zarr/predictions/mito"
 
 def get_config() -> ConfigDict:
     """Returns the config; y 0-191 is trained on and sets the threshold, 192-223 validates, 224-287 is scored."""
-    held_out = {"labels": f"{CELL}/labels/mito", "start": (0, 224, 0), "stop": (128, 288, 256)}
-    trained_on = {"labels": f"{CELL}/labels/mito", "start": (0, 0, 0), "stop": (128, 192, 256)}
+    held_out = {"labels": f"{CELL}/labels/mito", "mask": None, "start": (0, 224, 0), "stop": (128, 288, 256)}
+    trained_on = {"labels": f"{CELL}/labels/mito", "mask": None, "start": (0, 0, 0), "stop": (128, 192, 256)}
     exclusion_zone = {"exclude_inwards": 4, "exclude_outwards": 4}  # voxels
     return ConfigDict(
         {

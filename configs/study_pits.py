@@ -55,7 +55,9 @@ def get_config() -> ConfigDict:
                 "voxel_size_nm": None,
                 "threshold": None,
                 "threshold_probability": f"{TUNING}/probability",
-                "threshold_regions": {"five_pits": {"labels": f"{ANNOTATED}/labels/coated_pits", **tuning}},
+                "threshold_regions": {
+                    "five_pits": {"labels": f"{ANNOTATED}/labels/coated_pits", "mask": None, **tuning}
+                },
                 "smoothing_nm": None,
                 "fill_holes_nm3": 1.7e5,
                 "objects": {"connectivity": 6, "min_nm3": 4e4, "split_depth_nm": None, "split_reach_nm": None},
@@ -70,7 +72,7 @@ def get_config() -> ConfigDict:
             "evaluate": {
                 "segmentation": f"{PREDICTION}/recipe/segmentation",
                 "raw": f"{NEW}/raw",
-                "regions": {"new": {"labels": truth, **predicted}},
+                "regions": {"new": {"labels": truth, "mask": None, **predicted}},
                 "baseline_sigmas": (),
                 "block_shape": (128, 128, 128),
                 "compared": {"objects": {"kind": "objects", "address": OBJECTS, "threshold": None}},
@@ -88,7 +90,7 @@ def get_config() -> ConfigDict:
                 "title": "Coated pits of a new cell, from fifteen annotated ones",
                 "raw": f"{NEW}/raw",
                 "segmentation": f"{PREDICTION}/recipe/segmentation",
-                "regions": {"new": {"labels": truth, **predicted}},
+                "regions": {"new": {"labels": truth, "mask": None, **predicted}},
                 "planes_per_axis": 1,
                 "picture_shape": (256, 432, 432),
                 "block_shape": (64, 64, 64),

@@ -26,8 +26,8 @@ PREDICTION = "{workdir}/lucchi.zarr/predictions/mito"
 def get_config() -> ConfigDict:
     """Returns the config; boxes of scores are voxels of 5 nm, those of the training voxels of 10 nm."""
     labels = f"{CELL}/labels/mito"
-    validation = {"labels": labels, "start": (0, 624, 0), "stop": (165, 768, 1024)}
-    for_threshold = {"labels": labels, "start": (0, 528, 0), "stop": (165, 624, 1024)}
+    validation = {"labels": labels, "mask": None, "start": (0, 624, 0), "stop": (165, 768, 1024)}
+    for_threshold = {"labels": labels, "mask": None, "start": (0, 528, 0), "stop": (165, 624, 1024)}
     exclusion_zone = {"exclude_inwards": 4, "exclude_outwards": 4}  # voxels of 5 nm
     segmentation = f"{PREDICTION}_5nm/segmentation"
     return ConfigDict(

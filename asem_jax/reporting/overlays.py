@@ -46,7 +46,7 @@ class Plane:
       raw: [row, column] grey values.
       labels: bool [row, column], True = there.
       segmentation: bool [row, column], True = found.
-      used: bool [row, column], True = scored, that is, outside the exclusion zone.
+      used: bool [row, column], True = scored, that is, outside the exclusion zone and in the mask.
     """
 
     axis: int
@@ -127,7 +127,10 @@ def read_plane(
     zone = exclusion_zone(around, inwards=exclude_inwards, outwards=exclude_outwards)[inside]
     found = segmentation.read(box.shift(voxel_shift(segmentation, labels, box)))
     grey = raw.read(box.shift(voxel_shift(raw, labels, box)))
-    flat = [a.squeeze(axis) for a in (grey, around[inside] != 0, found != 0, ~zone)]
+    used = ~zone
+    if region.mask is not None:
+        used &= region.mask.read(box.shift(voxel_shift(region.mask, labels, box))) != 0
+    flat = [a.squeeze(axis) for a in (grey, around[inside] != 0, found != 0, used)]
     return Plane(axis, box, _pixel_nm(labels.voxel_size_nm, axis), *flat)
 
 

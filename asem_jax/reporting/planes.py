@@ -40,7 +40,7 @@ def overlay_section(
     """
     text = (
         "Sections at even distances, not chosen by eye, each as raw, with the outline of the labels, with "
-        "that of the segmentation, and as a map of errors. Inside the exclusion zone colours are faint."
+        "that of the segmentation, and as a map of errors. Colours are faint where no voxel is scored."
     )
     parts = [page.heading("Pictures"), page.paragraph(text), page.colour_key(COLOUR_KEY)]
     for region in regions:
@@ -107,7 +107,9 @@ def worst_blocks_section(
     found = [
         (region, box, counts)
         for region in regions
-        for box, counts in count_blocks(segmentation, region.labels, box=region.box, block_shape=block_shape, **zone)
+        for box, counts in count_blocks(
+            segmentation, region.labels, box=region.box, mask=region.mask, block_shape=block_shape, **zone
+        )
         if counts.num_errors
     ]
     worst = sorted(found, key=lambda entry: entry[2].num_errors, reverse=True)[:num_worst_blocks]
@@ -154,6 +156,7 @@ def _worst_z(segmentation: Volume, region: Region, box: Box, *, exclude_inwards:
         box=box,
         exclude_inwards=exclude_inwards,
         exclude_outwards=exclude_outwards,
+        mask=region.mask,
         block_shape=box.shape,
     )
     found = segmentation.read(box.shift(voxel_shift(segmentation, region.labels, box))) != 0

@@ -8,6 +8,7 @@ Settings = dict[str, Any]
 
 SCORED_REGION: Settings = {
     "labels": "address of the ground truth, 0 = background",
+    "mask": "address of a volume on the grid of labels, above 0 = score this voxel; None = all",
     "start": "first voxel, voxels of labels, z y x; None = the first there is",
     "stop": "one past the last voxel, z y x; None = the end of labels",
 }

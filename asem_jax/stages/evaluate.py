@@ -233,6 +233,7 @@ def _grey_sweeps(
             sigma=sigma,
             exclude_inwards=thickness[0],
             exclude_outwards=thickness[1],
+            mask=region.mask,
             block_shape=block_shape,
         )
         for sigma in sigmas

@@ -235,6 +235,7 @@ def choose_threshold(
             box=region.box,
             exclude_inwards=exclude_inwards,
             exclude_outwards=exclude_outwards,
+            mask=region.mask,
         )
     chosen = sweep.best_threshold() if threshold is None else float(threshold)
     names = [region.name for region in regions]

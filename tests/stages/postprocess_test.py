@@ -40,7 +40,7 @@ def config(tmp_path, probability):
     cell = f"{tmp_path}/cell.zarr"
     _write(f"{cell}/predictions/mito/probability", probability)
     _write(f"{cell}/labels/mito", (probability > 99).astype(np.uint32))
-    region = {"labels": f"{cell}/labels/mito", "start": (0, 0, 0), "stop": SHAPE}
+    region = {"labels": f"{cell}/labels/mito", "mask": None, "start": (0, 0, 0), "stop": SHAPE}
     return ConfigDict(
         {
             "probability": f"{cell}/predictions/mito/probability",

@@ -42,7 +42,7 @@ def config(cell):
 
 
 def _config(cell):
-    whole = {"labels": f"{cell}/labels", "start": None, "stop": None}
+    whole = {"labels": f"{cell}/labels", "mask": None, "start": None, "stop": None}
     return ConfigDict(
         {
             "title": "Mitochondria <test>",
