@@ -248,14 +248,14 @@ def test_other_settings_in_the_same_folder_are_refused(config, tmp_path):
 
 def test_threshold_is_chosen_on_another_volume(config, tmp_path, probability):
     other = f"{tmp_path}/annotated.zarr"
-    _write(f"{other}/probability", probability)
-    _write(f"{other}/labels", (probability > 60).astype(np.uint8))
+    _write(f"{other}/probability", probability // 2)
+    _write(f"{other}/labels", (probability > 61).astype(np.uint8))
     config.threshold_regions.tuning.labels = f"{other}/labels"
     with config.ignore_type():
         config.threshold_probability = f"{other}/probability"
     postprocess.run(config, tmp_path)
     notes = json.loads((tmp_path / "postprocess.json").read_text())
-    assert 60 / 255 < notes["threshold"] <= 80 / 255
+    assert 30 / 255 < notes["threshold"] <= 41 / 255
     written = open_volume(f"{config.target}/segmentation")
     np.testing.assert_array_equal(written.read(written.box), probability >= round(255 * notes["threshold"]))
 
