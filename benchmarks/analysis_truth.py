@@ -1,12 +1,14 @@
 """Compares what stage analyse measured on simulated cells with what the simulator made.
 
-    python -m benchmarks.analysis_truth --pores runs/pores --pits runs/pits [--predicted runs/study_pores]
+    python -m benchmarks.analysis_truth --pores runs/pores --pits runs/pits
+    python -m benchmarks.analysis_truth --predicted runs/study_pores runs/study_pits
 
-after configs/analyse_pores.py, configs/analyse_pits.py and configs/study_pores.py have run. Objects are matched by
-their number; those that touch the border are left out. Predicted pores are matched by their place: a true pore is found
-if a predicted one has its centre within 40 nm of its own, the nearest first. An error is measured minus true.
-`within_half_voxel` and `within_5_percent` are shares of the objects. Writes benchmarks/results/analysis_truth.json;
-what is not asked for is kept there as it was.
+after configs/analyse_pores.py and configs/analyse_pits.py, or configs/study_pores.py and configs/study_pits.py have
+run. Objects are matched by their number; those that touch the border are left out. Predicted objects are matched by
+their place: a true one is found if a predicted one has its centre within 40 nm of its own, the nearest first; what is
+nearer to the border than 80 nm is neither missed nor made up. An error is measured minus true. `within_half_voxel` and
+`within_5_percent` are shares of the objects. Writes benchmarks/results/analysis_truth.json; what is not asked for is
+kept there as it was.
 """
 
 import argparse
@@ -24,8 +26,7 @@ from asem_jax.volumes.volume import open_volume
 
 RESULTS = Path(__file__).parent / "results" / "analysis_truth.json"
 OBLONG = 0.3  # eccentricities below are not told from 0
-
-MATCH_NM = 40.0
+MATCH_NM, RIM_NM = 40.0, 80.0
 
 Row = dict[str, str]
 Numbers = npt.NDArray[np.float64]
@@ -36,12 +37,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pores", type=Path, help="run folder of configs/analyse_pores.py")
     parser.add_argument("--pits", type=Path, help="run folder of configs/analyse_pits.py")
-    parser.add_argument("--predicted", type=Path, help="run folder of configs/study_pores.py")
+    parser.add_argument("--predicted", type=Path, nargs="*", default=(), help="run folders of configs/study_*.py")
     parser.add_argument("--record", type=Path, default=RESULTS)
     words = parser.parse_args()
     record: dict[str, Any] = json.loads(words.record.read_text()) if words.record.exists() else {}
-    for name, compare in (("pores", of_pores), ("pits", of_pits), ("predicted", of_predicted)):
-        workdir = getattr(words, name)
+    asked = [("pores", of_pores, words.pores), ("pits", of_pits, words.pits)]
+    for workdir in words.predicted:
+        (organelle,) = json.loads((workdir / "config.json").read_text())["train"]["organelles"]
+        compare = of_predicted_pores if organelle == "nuclear_pores" else of_predicted_pits
+        asked.append((f"predicted_{organelle}", compare, workdir))
+    for name, compare, workdir in asked:
         if workdir is not None:
             record[name] = compare(workdir) | {"date": datetime.datetime.now(datetime.UTC).date().isoformat()}
             print(name, json.dumps(record[name], indent=1))
@@ -96,35 +101,86 @@ def of_pits(workdir: Path) -> dict[str, Any]:
     return found
 
 
-def of_predicted(workdir: Path) -> dict[str, Any]:
+def of_predicted_pores(workdir: Path) -> dict[str, Any]:
     """Returns how many pores a network found and made up, and the errors of their diameters."""
-    scores, truth = json.loads((workdir / "scores.json").read_text()), true_rows(workdir)
-    objects, raw = open_volume(workdir / "prediction.zarr/nuclear_pores/recipe/objects"), workdir / "cell.zarr/raw"
-    size = np.array(objects.voxel_size_nm)
-    low = np.array(objects.offset_nm) - size / 2
-    high = low + size * np.array(objects.shape)
-    true = [row for (name, _), row in truth.items() if name == "nuclear_pores"]
-    # No nearer to the border than a pore is wide: cut pores are neither asked for nor held against the network.
-    true = [row for row in true if (np.minimum(centre(row) - low, high - centre(row)) > 80).all()]
-    found = [row for row in rows(workdir / "analysis" / "pores.csv") if row["touches_border"] == "False"]
-    away = np.linalg.norm(np.array([centre(row) for row in found])[:, None] - [centre(row) for row in true], axis=-1)
-    pairs = []
-    while away.size and away.min() <= MATCH_NM:
-        own, other = np.unravel_index(int(away.argmin()), away.shape)
-        pairs.append((found[own], true[other]))
-        away[own], away[:, other] = np.inf, np.inf
-    inside = [row for row in found if (np.minimum(centre(row) - low, high - centre(row)) > 80).all()]
-    matched = {row["id"] for row, _ in pairs}
-    measured, known = (numbers([pair[n] for pair in pairs], "diameter_nm") for n in (0, 1))
-    every = numbers(true, "diameter_nm")
-    return {
-        "true": len(true),
-        "found": len(pairs),
-        "made_up": sum(row["id"] not in matched for row in inside),
-        "diameter_nm": errors(measured, known, max(open_volume(raw).voxel_size_nm)),
-        "mean_and_std_nm": [[v.mean(), v.std(ddof=1)] for v in (measured, every)] if len(pairs) > 1 else None,
-        "f1": scores["total"]["all"]["f1"],
+    found = Matches(workdir, "nuclear_pores", "pores")
+    measured, known = found.columns("diameter_nm")
+    every = numbers(found.true, "diameter_nm")
+    return found.counts() | {
+        "diameter_nm": errors(measured, known, found.voxel_nm),
+        "mean_and_std_nm": [[v.mean(), v.std(ddof=1)] for v in (measured, every)] if len(measured) > 1 else None,
     }
+
+
+def of_predicted_pits(workdir: Path) -> dict[str, Any]:
+    """Returns how many pits a network found and made up, and the errors of their shapes.
+
+    `made_up_on_caveolae` are those made up where a caveola is; `called_caveolae` are those found that are caveolae by
+    the limits of the config.
+    """
+    found = Matches(workdir, "coated_pits", "pits")
+    caveolae = [centre(row) for (name, _), row in found.truth.items() if name == "caveolae"]
+    on_caveolae = (distances(found.made_up, caveolae) <= MATCH_NM).any(axis=1)
+    measured, true = ([pair[n] for pair in found.pairs] for n in (0, 1))
+    ratio = numbers(measured, "short_nm") / numbers(measured, "width_nm")
+    return found.counts() | {
+        "made_up_on_caveolae": int(on_caveolae.sum()),
+        "called_caveolae": sum(row["is_caveola"] == "True" for row in measured),
+        **{name: errors(*found.columns(name), found.voxel_nm) for name in ("depth_nm", "width_nm")},
+        "short_over_long": errors(ratio, np.sqrt(1 - numbers(true, "eccentricity") ** 2)),
+        "eccentricity": errors(*found.columns("eccentricity")),
+    }
+
+
+class Matches:
+    """Predicted objects of a run beside the true ones.
+
+    Attributes:
+      truth: rows of truth.csv by organelle and number.
+      true: those of the organelle that lie well inside what was predicted.
+      pairs: measured and true row of each that was found.
+      made_up: measured rows of others, well inside.
+      voxel_nm: the longest side of a voxel.
+    """
+
+    def __init__(self, workdir: Path, organelle: str, table: str) -> None:
+        """Reads a run folder and matches its objects, the nearest first."""
+        objects = open_volume(workdir / f"prediction.zarr/{organelle}/recipe/objects")
+        size = np.array(objects.voxel_size_nm)
+        low = np.array(objects.offset_nm) - size / 2
+        high = low + size * np.array(objects.shape)
+        self.workdir, self.voxel_nm, self.truth = workdir, max(objects.voxel_size_nm), true_rows(workdir)
+
+        def is_inside(row: Row) -> bool:
+            return bool((np.minimum(centre(row) - low, high - centre(row)) > RIM_NM).all())
+
+        self.true = [row for (name, _), row in self.truth.items() if name == organelle and is_inside(row)]
+        found = [row for row in rows(workdir / "analysis" / f"{table}.csv") if row["touches_border"] == "False"]
+        away = distances(found, [centre(row) for row in self.true])
+        self.pairs: list[tuple[Row, Row]] = []
+        while away.size and away.min() <= MATCH_NM:
+            own, other = np.unravel_index(int(away.argmin()), away.shape)
+            self.pairs.append((found[own], self.true[other]))
+            away[own], away[:, other] = np.inf, np.inf
+        matched = {row["id"] for row, _ in self.pairs}
+        self.made_up = [row for row in found if row["id"] not in matched and is_inside(row)]
+
+    def columns(self, name: str) -> tuple[Numbers, Numbers]:
+        """Returns a measure of the objects found, and what it truly is."""
+        return numbers([own for own, _ in self.pairs], name), numbers([other for _, other in self.pairs], name)
+
+    def counts(self) -> dict[str, Any]:
+        """Returns how many there are, were found and were made up, and the F1 of voxels and of objects."""
+        scores = json.loads((self.workdir / "scores.json").read_text())["predictions"]["objects"]["total"]["all"]
+        found = {"true": len(self.true), "found": len(self.pairs), "made_up": len(self.made_up), "f1": scores["f1"]}
+        return found | {"f1_of_objects": {t: match["f1"] for t, match in scores["objects"]["matches"].items()}}
+
+
+def distances(table: Sequence[Row], places: Sequence[Numbers]) -> Numbers:
+    """Returns the distance of each row's centre to each place, [rows, places], nm."""
+    if not table or not places:
+        return np.zeros((len(table), len(places)))
+    return np.linalg.norm(np.array([centre(row) for row in table])[:, None] - np.array(places), axis=-1)
 
 
 def errors(measured: Numbers, true: Numbers, voxel_nm: float | None = None) -> dict[str, float] | None:

@@ -1,6 +1,6 @@
 """Connected components of a volume on disk: throughput and peak memory, beside programs that hold the volume in memory.
 
-    python -m benchmarks.components [--side 320] [--rounds 3] [--folder FOLDER]
+    python -m benchmarks.components [--side 320] [--rounds 3] [--folder FOLDER] [--methods blocks ...] [--record FILE]
 
 Each method reads a mask from OME-Zarr, labels it (26 neighbours), and writes uint32 ids to OME-Zarr, in a process of
 its own that does nothing else. asem_jax works in blocks of 128 voxels with one thread, scikit-image and
@@ -163,6 +163,8 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=320)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=None)
+    parser.add_argument("--methods", nargs="*", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--record", type=Path, default=RESULTS)
     parser.add_argument("--child", default=None)
     parser.add_argument("--shape", type=int, nargs=3, default=None)
     words = parser.parse_args()
@@ -178,23 +180,24 @@ def main() -> None:
             folder = Path(root) / "x".join(map(str, shape))
             # In a process of its own, or what it took would count as memory of those that this one starts.
             start_child("mask", folder, "--shape", *map(str, shape))
-            methods = list(METHODS) if times == 1 else ["blocks", "uncached"]
+            methods = [name for name in words.methods if times == 1 or name in ("blocks", "uncached")]
             sizes[folder.name] = rounds_of(methods, folder, words.rounds if times == 1 else 1)
-            save(sizes)
+            save(sizes, words.record)
 
 
-def save(sizes: dict[str, Any]) -> None:
+def save(sizes: dict[str, Any], path: Path) -> None:
     """Writes what was measured so far, with the machine and the versions."""
     record = {
         "block": BLOCK,
         "chunk": CHUNK,
         "connectivity": 26,
+        "malloc_arena_max": os.environ.get("MALLOC_ARENA_MAX"),
         "sizes": sizes,
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()},
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
-    RESULTS.write_text(json.dumps(record, indent=2) + "\n")
+    path.write_text(json.dumps(record, indent=2) + "\n")
 
 
 PACKAGES = ("numpy", "scipy", "scikit-image", "connected-components-3d", "tensorstore")

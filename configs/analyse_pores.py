@@ -16,7 +16,8 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     """Returns the config; lengths are nm, shapes are voxels, z y x."""
     cell = "{workdir}/cell.zarr"
-    return ConfigDict({"stages": ("simulate", "analyse"), "simulate": simulate(cell), "analyse": analyse(cell)})
+    sections = {"simulate": simulate(cell), "analyse": analyse(cell), "report": report(cell)}
+    return ConfigDict({"stages": tuple(sections), **sections})
 
 
 def analyse(cell: str) -> dict[str, object]:
@@ -35,6 +36,25 @@ def analyse(cell: str) -> dict[str, object]:
         "tables": ("csv",),
         "block_shape": (128, 128, 128),
         "num_threads": 2,
+    }
+
+
+def report(cell: str) -> dict[str, object]:
+    """Returns a page with the plots, the tables and the pores on raw."""
+    return {
+        "title": "Nuclear pores of a simulated cell",
+        "raw": f"{cell}/raw",
+        "segmentation": None,
+        "regions": {},
+        "exclude_inwards": 0,
+        "exclude_outwards": 0,
+        "planes_per_axis": 0,
+        "picture_shape": (460, 560, 560),
+        "block_shape": (64, 64, 64),
+        "num_worst_blocks": 0,
+        "objects": {"nuclear_pores": f"{cell}/objects/nuclear_pores"},
+        "runs": {},
+        "pictures": (),
     }
 
 

@@ -46,7 +46,7 @@ def get_config() -> ConfigDict:
     evaluate = {
         "segmentation": "{workdir}/annotations.zarr/mito/labels",
         "raw": "{volume}/raw",
-        "regions": {"all": {"labels": "{volume}/labels/mito", "start": None, "stop": None}},
+        "regions": {"all": {"labels": "{volume}/labels/mito", "mask": None, "start": None, "stop": None}},
         "exclude_inwards": 1,
         "exclude_outwards": 1,
         "compared": {},

@@ -49,7 +49,10 @@ def get_config() -> ConfigDict:
                 "target": f"{PREDICTION}/thresholded",
                 "voxel_size_nm": None,
                 "threshold": None,
-                "threshold_regions": {"annotated": {"labels": labels, "start": (0, 0, 0), "stop": (126, 126, 126)}},
+                "threshold_probability": None,
+                "threshold_regions": {
+                    "annotated": {"labels": labels, "mask": None, "start": (0, 0, 0), "stop": (126, 126, 126)}
+                },
                 "smoothing_nm": None,
                 "fill_holes_nm3": None,
                 "objects": None,
@@ -64,7 +67,9 @@ def get_config() -> ConfigDict:
             "evaluate": {
                 "segmentation": f"{PREDICTION}/thresholded/segmentation",
                 "raw": f"{CELL}/raw",
-                "regions": {"held_out": {"labels": labels, "start": (0, 192, 0), "stop": (128, 256, 256)}},
+                "regions": {
+                    "held_out": {"labels": labels, "mask": None, "start": (0, 192, 0), "stop": (128, 256, 256)}
+                },
                 "baseline_sigmas": (0.0, 1.0, 2.0, 3.0, 4.0, 6.0),
                 "block_shape": (128, 128, 128),
                 "compared": {},

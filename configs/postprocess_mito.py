@@ -23,6 +23,7 @@ def get_config() -> ConfigDict:
             "target": "{prediction}/recipe",
             "voxel_size_nm": None,
             "threshold": 0.5,
+            "threshold_probability": None,
             "threshold_regions": {},
             "exclude_inwards": 0,
             "exclude_outwards": 0,

@@ -20,8 +20,8 @@ PREDICTION = "{workdir}/cell.zarr/predictions/mito"
 
 def get_config() -> ConfigDict:
     """Returns the config; y 0-191 is trained on and sets the threshold, 192-223 validates, 224-287 is scored."""
-    held_out = {"labels": f"{CELL}/labels/mito", "start": (0, 224, 0), "stop": (128, 288, 256)}
-    trained_on = {"labels": f"{CELL}/labels/mito", "start": (0, 0, 0), "stop": (128, 192, 256)}
+    held_out = {"labels": f"{CELL}/labels/mito", "mask": None, "start": (0, 224, 0), "stop": (128, 288, 256)}
+    trained_on = {"labels": f"{CELL}/labels/mito", "mask": None, "start": (0, 0, 0), "stop": (128, 192, 256)}
     exclusion_zone = {"exclude_inwards": 4, "exclude_outwards": 4}  # voxels
     return ConfigDict(
         {
@@ -50,6 +50,7 @@ def get_config() -> ConfigDict:
                 "target": f"{PREDICTION}/thresholded",
                 "voxel_size_nm": None,
                 "threshold": None,
+                "threshold_probability": None,
                 "threshold_regions": {"trained_on": trained_on},
                 "smoothing_nm": None,
                 "fill_holes_nm3": None,
@@ -87,6 +88,7 @@ def get_config() -> ConfigDict:
                 "picture_shape": (256, 256, 256),
                 "block_shape": (64, 64, 64),
                 "num_worst_blocks": 3,
+                "objects": {},
                 "runs": {},
                 "pictures": (),
                 **exclusion_zone,

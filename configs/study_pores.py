@@ -1,9 +1,9 @@
 """The chain of the study of nuclear pores: a network learns from ten pores of one cell and measures those of another.
 
-Trains on the pores in one box of the cell of configs/analyse_pores.py, ten whole and two cut; simulates another cell,
-predicts the part that holds its nucleus, makes objects, scores them against the truth and measures them. No envelope
-is predicted, so the normal of a pore is its own shortest axis. The threshold is fixed: the new cell has no labels to
-choose one on. How the measured pores differ from the true ones:
+Trains on the pores in one box of the cell of configs/analyse_pores.py, ten whole and two cut, and chooses the threshold
+on three others of that cell; simulates another cell, predicts the part that holds its nucleus, makes objects, scores
+them against the truth and measures them. No envelope is predicted, so the normal of a pore is its own shortest axis.
+How the measured pores differ from the true ones:
 
           python -m benchmarks.analysis_truth --predicted runs/study_pores
 
@@ -17,7 +17,7 @@ import math
 from ml_collections import ConfigDict
 
 ANNOTATED, NEW = "{data_dir}/cell.zarr", "{workdir}/cell.zarr"
-PREDICTION = "{workdir}/prediction.zarr/nuclear_pores"
+PREDICTION, TUNING = "{workdir}/prediction.zarr/nuclear_pores", "{workdir}/tuning.zarr/nuclear_pores"
 OBJECTS = f"{PREDICTION}/recipe/objects"
 
 
@@ -26,9 +26,10 @@ def get_config() -> ConfigDict:
     exclusion_zone = {"exclude_inwards": 2, "exclude_outwards": 2}  # voxels
     truth = f"{NEW}/objects/nuclear_pores"
     predicted = {"start": (64, 64, 64), "stop": (280, 496, 496)}
+    tuning = {"start": (184, 396, 316), "stop": (272, 492, 412)}
     return ConfigDict(
         {
-            "stages": ("simulate", "train", "predict", "postprocess", "evaluate", "analyse"),
+            "stages": ("simulate", "train", "predict", "postprocess", "evaluate", "analyse", "report"),
             "data_dir": "runs/pores",
             "simulate": simulate(),
             "train": train() | exclusion_zone,
@@ -41,7 +42,10 @@ def get_config() -> ConfigDict:
                 "exports": (),
                 "dry_run": False,
                 "seams": None,
-                "volumes": {"new": {"raw": f"{NEW}/raw", "target": PREDICTION, "mask": None, **predicted}},
+                "volumes": {
+                    "tuning": {"raw": f"{ANNOTATED}/raw", "target": TUNING, "mask": None, **tuning},
+                    "new": {"raw": f"{NEW}/raw", "target": PREDICTION, "mask": None, **predicted},
+                },
                 "write_shape": None,
                 "retries": 2,
                 "shard": None,
@@ -51,8 +55,11 @@ def get_config() -> ConfigDict:
                 "probability": f"{PREDICTION}/probability",
                 "target": f"{PREDICTION}/recipe",
                 "voxel_size_nm": None,
-                "threshold": 0.5,
-                "threshold_regions": {},
+                "threshold": None,
+                "threshold_probability": f"{TUNING}/probability",
+                "threshold_regions": {
+                    "three_pores": {"labels": f"{ANNOTATED}/labels/nuclear_pores", "mask": None, **tuning}
+                },
                 "smoothing_nm": None,
                 "fill_holes_nm3": 1.7e5,
                 "objects": {"connectivity": 6, "min_nm3": 1e5, "split_depth_nm": None, "split_reach_nm": None},
@@ -67,20 +74,34 @@ def get_config() -> ConfigDict:
             "evaluate": {
                 "segmentation": f"{PREDICTION}/recipe/segmentation",
                 "raw": f"{NEW}/raw",
-                "regions": {"new": {"labels": truth, **predicted}},
+                "regions": {"new": {"labels": truth, "mask": None, **predicted}},
                 "baseline_sigmas": (),
                 "block_shape": (128, 128, 128),
                 "compared": {"objects": {"kind": "objects", "address": OBJECTS, "threshold": None}},
                 "distance_cap_nm": 50.0,
-                "tolerances_nm": (),
+                "tolerances_nm": (10.0,),
                 "iou_thresholds": (0.5, 0.75),
                 "min_object_voxels": 0,
-                "bootstrap_samples": 0,
+                "bootstrap_samples": 1000,
                 "bootstrap_cell_shape": (64, 64, 64),
                 "bootstrap_seed": 0,
                 **exclusion_zone,
             },
             "analyse": analyse(),
+            "report": {
+                "title": "Nuclear pores of a new cell, from ten annotated ones",
+                "raw": f"{NEW}/raw",
+                "segmentation": f"{PREDICTION}/recipe/segmentation",
+                "regions": {"new": {"labels": truth, "mask": None, **predicted}},
+                "planes_per_axis": 1,
+                "picture_shape": (256, 432, 432),
+                "block_shape": (64, 64, 64),
+                "num_worst_blocks": 4,
+                "objects": {"predicted": OBJECTS},
+                "runs": {},
+                "pictures": (),
+                **exclusion_zone,
+            },
         }
     )
 
@@ -164,8 +185,8 @@ def train() -> dict[str, object]:
         "batches_ahead": 4,
         "reader_threads": 1,
         "log_every": 25,
-        "checkpoint_every": 100,
-        "validate_every": 200,
+        "checkpoint_every": 250,
+        "validate_every": 500,
         "stop_after": None,
         "images_every": None,
         "init_from": None,

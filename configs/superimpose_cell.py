@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
     """Returns the config; lengths are nm, shapes are voxels, z y x."""
     return ConfigDict(
         {
-            "stages": ("simulate", "simulate_annotations", "superimpose"),
+            "stages": ("simulate", "simulate_annotations", "superimpose", "report"),
             "simulate": simulate(),
             "simulate_annotations": outline(),
             "superimpose": {
@@ -51,6 +51,21 @@ def get_config() -> ConfigDict:
                 "shard_shape": None,
                 "zarr_format": 2,
                 "num_threads": 2,
+            },
+            "report": {
+                "title": "Four organelles in one volume",
+                "raw": f"{CELL}/raw",
+                "segmentation": None,
+                "regions": {},
+                "exclude_inwards": 0,
+                "exclude_outwards": 0,
+                "planes_per_axis": 0,
+                "picture_shape": (150, 300, 300),
+                "block_shape": (64, 64, 64),
+                "num_worst_blocks": 0,
+                "objects": {"superimposed": f"{CELL}/superimposed/labels"},
+                "runs": {},
+                "pictures": (),
             },
         }
     )

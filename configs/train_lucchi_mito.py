@@ -26,8 +26,8 @@ PREDICTION = "{workdir}/lucchi.zarr/predictions/mito"
 def get_config() -> ConfigDict:
     """Returns the config; boxes of scores are voxels of 5 nm, those of the training voxels of 10 nm."""
     labels = f"{CELL}/labels/mito"
-    validation = {"labels": labels, "start": (0, 624, 0), "stop": (165, 768, 1024)}
-    for_threshold = {"labels": labels, "start": (0, 528, 0), "stop": (165, 624, 1024)}
+    validation = {"labels": labels, "mask": None, "start": (0, 624, 0), "stop": (165, 768, 1024)}
+    for_threshold = {"labels": labels, "mask": None, "start": (0, 528, 0), "stop": (165, 624, 1024)}
     exclusion_zone = {"exclude_inwards": 4, "exclude_outwards": 4}  # voxels of 5 nm
     segmentation = f"{PREDICTION}_5nm/segmentation"
     return ConfigDict(
@@ -74,6 +74,7 @@ def get_config() -> ConfigDict:
                 "target": f"{PREDICTION}_5nm",
                 "voxel_size_nm": SOURCE_NM,
                 "threshold": None,
+                "threshold_probability": None,
                 "threshold_regions": {"strip": for_threshold},
                 "smoothing_nm": None,
                 "fill_holes_nm3": None,
@@ -112,6 +113,7 @@ def get_config() -> ConfigDict:
                 "picture_shape": (165, 400, 400),
                 "block_shape": (82, 72, 128),
                 "num_worst_blocks": 3,
+                "objects": {},
                 "runs": {},
                 "pictures": (),
                 **exclusion_zone,

@@ -50,7 +50,8 @@ def get_config() -> ConfigDict:
                 "target": f"{PREDICTION}/thresholded",
                 "voxel_size_nm": None,
                 "threshold": 0.5,  # None = best F1 on threshold_regions; that of TRAIN comes out too high
-                "threshold_regions": {"held_out": {"labels": labels, **SCORE}},
+                "threshold_probability": None,
+                "threshold_regions": {"held_out": {"labels": labels, "mask": None, **SCORE}},
                 "smoothing_nm": None,
                 "fill_holes_nm3": None,
                 "objects": None,
@@ -65,7 +66,7 @@ def get_config() -> ConfigDict:
             "evaluate": {
                 "segmentation": SEGMENTATION,
                 "raw": "{cell}/raw",
-                "regions": {"held_out": {"labels": labels, **SCORE}},
+                "regions": {"held_out": {"labels": labels, "mask": None, **SCORE}},
                 "baseline_sigmas": (0.0, 1.0, 2.0, 4.0),  # voxels
                 "block_shape": (128, 128, 128),
                 "compared": {},
@@ -82,11 +83,12 @@ def get_config() -> ConfigDict:
                 "title": "Mitochondria",
                 "raw": "{cell}/raw",
                 "segmentation": SEGMENTATION,
-                "regions": {"held_out": {"labels": labels, **SCORE}},
+                "regions": {"held_out": {"labels": labels, "mask": None, **SCORE}},
                 "planes_per_axis": 1,
                 "picture_shape": (256, 256, 256),
                 "block_shape": (64, 64, 64),
                 "num_worst_blocks": 3,
+                "objects": {},
                 "runs": {},
                 "pictures": (),
                 **exclusion_zone,

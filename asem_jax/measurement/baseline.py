@@ -69,6 +69,7 @@ def sweep_grey_values(
     sigma: float,
     exclude_inwards: int,
     exclude_outwards: int,
+    mask: Volume | None = None,
     block_shape: Sequence[int] = (128, 128, 128),
 ) -> ProbabilityHistogram:
     """Returns the histogram of smoothed grey values in foreground and background; those of regions add up.
@@ -80,6 +81,7 @@ def sweep_grey_values(
       sigma: standard deviation of the smoothing, voxels.
       exclude_inwards: voxels inside the objects' border that are not scored.
       exclude_outwards: voxels outside it that are not scored.
+      mask: nonzero = score this voxel; None = all.
       block_shape: voxels read at a time, z y x.
 
     Raises:
@@ -92,6 +94,7 @@ def sweep_grey_values(
         box=box,
         exclude_inwards=exclude_inwards,
         exclude_outwards=exclude_outwards,
+        mask=mask,
         block_shape=block_shape,
     ):
         grey = smoothed(raw, block.box.shift(shift), sigma)
@@ -159,6 +162,7 @@ def best_threshold_baseline(
       sigmas: standard deviations to try, voxels; 0 = no smoothing.
       exclude_inwards: voxels inside the objects' border that are not scored.
       exclude_outwards: voxels outside it that are not scored.
+      mask: nonzero = score this voxel; None = all.
       block_shape: voxels read at a time, z y x.
 
     Raises:

@@ -169,7 +169,9 @@ def _count_voxels(prediction: Prediction, region: Region, measures: Measures, zo
     resampling, total = measures.resampling, Counts()
     resampled = np.zeros((resampling.num_samples, 4), np.int64)
     shift = voxel_shift(prediction.volume, region.labels, region.box)
-    for block in scored_blocks(region.labels, box=region.box, block_shape=measures.block_shape, **measures.zones[zone]):
+    for block in scored_blocks(
+        region.labels, box=region.box, mask=region.mask, block_shape=measures.block_shape, **measures.zones[zone]
+    ):
         values = prediction.volume.read(block.box.shift(shift))
         found = values != 0 if prediction.least == 1 else values >= prediction.least
         for cell, part in resampling.cells(region.box, block.box):
@@ -195,6 +197,7 @@ def _measure_distances(
         box=region.box,
         cap_nm=measures.distance_cap_nm,
         least=prediction.least,
+        mask=region.mask,
         block_shape=measures.block_shape,
     ):
         for cell, part in resampling.cells(region.box, block.box):
@@ -212,6 +215,7 @@ def _score_objects(prediction: Prediction, region: Region, measures: Measures, z
         prediction.volume,
         region.labels,
         box=region.box,
+        mask=region.mask,
         block_shape=measures.block_shape,
         **measures.zones[zone],
     )
@@ -236,7 +240,12 @@ def sweep_regions(
             add,
             (
                 sweep_thresholds(
-                    prediction.volume, region.labels, box=region.box, block_shape=measures.block_shape, **thickness
+                    prediction.volume,
+                    region.labels,
+                    box=region.box,
+                    mask=region.mask,
+                    block_shape=measures.block_shape,
+                    **thickness,
                 )
                 for region in regions
             ),

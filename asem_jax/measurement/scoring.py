@@ -28,11 +28,13 @@ class Region:
       name: what the config calls it.
       labels: ground truth, 0 = background.
       box: what is used of it, voxels of `labels`.
+      mask: nonzero = score this voxel; None = all of the box.
     """
 
     name: str
     labels: Volume
     box: Box
+    mask: Volume | None = None
 
 
 @dataclass(frozen=True)
@@ -76,17 +78,20 @@ class ScoredBlock:
     used: npt.NDArray[np.bool_]
 
 
-def open_region(name: str, *, labels: str, start: Sequence[int] | None, stop: Sequence[int] | None) -> Region:
+def open_region(
+    name: str, *, labels: str, mask: str | None, start: Sequence[int] | None, stop: Sequence[int] | None
+) -> Region:
     """Returns a region as a config writes it.
 
     Args:
       name: what the config calls it.
       labels: address of the ground truth.
+      mask: address of a volume on the grid of the labels, nonzero = score this voxel; None = all.
       start: first voxel of `labels`, z y x; None = the first there is.
       stop: one past the last voxel, z y x; None = the end of `labels`.
 
     Raises:
-      ValueError: the box is empty or leaves the labels.
+      ValueError: the box is empty or leaves the labels, or the mask does not cover it.
     """
     volume = open_volume(labels)
     box = Box(
@@ -98,7 +103,10 @@ def open_region(name: str, *, labels: str, start: Sequence[int] | None, stop: Se
             f"regions.{name}: start={box.start}, stop={box.stop} is empty or leaves {labels} of shape "
             f"{volume.shape}; give voxels of the labels, z y x."
         )
-    return Region(name, volume, box)
+    chosen = None if mask is None else open_volume(mask)
+    if chosen is not None:
+        voxel_shift(chosen, volume, box)
+    return Region(name, volume, box, chosen)
 
 
 def voxel_shift(volume: Volume, labels: Volume, box: Box) -> Int3:

@@ -5,13 +5,14 @@ A file appears when it is whole. NaN, "not measured", is an empty field of CSV a
 
 import csv
 import importlib.util
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from asem_jax.volumes.files import replaced
 
 Columns = dict[str, npt.NDArray[Any]]
 Table = Mapping[str, npt.NDArray[Any]]
@@ -54,13 +55,6 @@ def write_table(table: Table, folder: Path, name: str, formats: Sequence[str]) -
         replaced(folder / f"{name}.csv", lambda path: _write_csv(table, path))
     if "parquet" in formats:
         replaced(folder / f"{name}.parquet", lambda path: _write_parquet(table, path))
-
-
-def replaced(path: Path, write: Callable[[Path], object]) -> None:
-    """Makes a file in one step: `write` gets another name in the same folder, which becomes `path` when it returns."""
-    part = path.with_suffix(".part")
-    write(part)
-    os.replace(part, path)
 
 
 def rows_where(table: Table, kept: npt.NDArray[np.bool_]) -> Columns:

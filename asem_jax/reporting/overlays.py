@@ -46,7 +46,7 @@ class Plane:
       raw: [row, column] grey values.
       labels: bool [row, column], True = there.
       segmentation: bool [row, column], True = found.
-      used: bool [row, column], True = scored, that is, outside the exclusion zone.
+      used: bool [row, column], True = scored, that is, outside the exclusion zone and in the mask.
     """
 
     axis: int
@@ -127,7 +127,10 @@ def read_plane(
     zone = exclusion_zone(around, inwards=exclude_inwards, outwards=exclude_outwards)[inside]
     found = segmentation.read(box.shift(voxel_shift(segmentation, labels, box)))
     grey = raw.read(box.shift(voxel_shift(raw, labels, box)))
-    flat = [a.squeeze(axis) for a in (grey, around[inside] != 0, found != 0, ~zone)]
+    used = ~zone
+    if region.mask is not None:
+        used &= region.mask.read(box.shift(voxel_shift(region.mask, labels, box))) != 0
+    flat = [a.squeeze(axis) for a in (grey, around[inside] != 0, found != 0, used)]
     return Plane(axis, box, _pixel_nm(labels.voxel_size_nm, axis), *flat)
 
 
@@ -153,7 +156,7 @@ def draw_plane(plane: Plane) -> bytes:
             axes.set_title(name, fontsize=10, pad=4, color="#333333")
             draw(axes, (0, width_nm, height_nm, 0))
             if number == 0:
-                _draw_scale_bar(axes, width_nm, height_nm)
+                draw_scale_bar(axes, width_nm, height_nm)
         return _png(figure)
 
 
@@ -219,8 +222,14 @@ def scale_bar_nm(width_nm: float) -> float:
     return float(max(factor * power for factor in (1, 2, 5) if factor * power <= 0.3 * width_nm))
 
 
-def _draw_scale_bar(axes: Axes, width_nm: float, height_nm: float) -> None:
-    """Draws a white bar with its length in the lower right corner, on a dark ground."""
+def draw_scale_bar(axes: Axes, width_nm: float, height_nm: float) -> None:
+    """Draws a white bar with its length in the lower right corner, on a dark ground.
+
+    Args:
+      axes: whose coordinates are nm.
+      width_nm: of the picture.
+      height_nm: of the picture.
+    """
     length = scale_bar_nm(width_nm)
     text = f"{length / 1000:g} µm" if length >= 1000 else f"{length:g} nm"
     edge = 0.03 * width_nm

@@ -17,6 +17,7 @@ main { max-width: 1120px; margin: 0 auto; padding: 40px 28px 80px; }
 h1 { font-size: 30px; line-height: 1.2; margin: 0 0 4px; letter-spacing: -.01em; }
 h2 { font-size: 20px; margin: 48px 0 10px; padding-top: 14px; border-top: 1px solid #e2e2e2; }
 h3 { font-size: 16px; margin: 30px 0 6px; }
+h4 { font-size: 14.5px; margin: 18px 0 4px; color: #444; }
 p { max-width: 76ch; margin: 8px 0; }
 .lead { color: #555; margin-bottom: 22px; }
 .missing { color: #666; font-style: italic; }
@@ -31,6 +32,7 @@ th, td { text-align: left; padding: 5px 16px 5px 0; border-bottom: 1px solid #ec
 th { color: #555; font-weight: 600; }
 thead th { border-bottom-color: #bbb; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+td small { display: block; color: #777; font-size: 12.5px; font-weight: 400; white-space: nowrap; }
 tr.strong td { font-weight: 600; border-top: 1px solid #bbb; }
 td.address { font-family: ui-monospace, Menlo, Consolas, monospace; font-size: 13px;
   overflow-wrap: anywhere; }
@@ -91,7 +93,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers_from: i
 
     Args:
       head: names of the columns; () leaves the head out.
-      rows: cells, plain text.
+      rows: cells, plain text; lines after the first are small.
       numbers_from: from this column on cells are numbers and stand on the right.
       strong: rows that matter most, by index.
 
@@ -102,13 +104,19 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers_from: i
 
     def cells(texts: Sequence[str], tag: str) -> str:
         kinds = ["" if column < numbers_from else ' class="number"' for column in range(len(texts))]
-        return "".join(f"<{tag}{kind}>{escape(t)}</{tag}>" for kind, t in zip(kinds, texts, strict=True))
+        return "".join(f"<{tag}{kind}>{_lines(t)}</{tag}>" for kind, t in zip(kinds, texts, strict=True))
 
     top = f"<thead><tr>{cells(head, 'th')}</tr></thead>" if head else ""
     body = "".join(
         f"<tr{' class=strong' if number in strong else ''}>{cells(row, 'td')}</tr>" for number, row in enumerate(rows)
     )
     return f'<div class="wide"><table>{top}<tbody>{body}</tbody></table></div>'
+
+
+def _lines(text: str) -> str:
+    """Returns the text of a cell, what stands below its first line in small."""
+    first, *more = text.split("\n")
+    return escape(first) + "".join(f"<small>{escape(line)}</small>" for line in more)
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> str:
@@ -140,3 +148,13 @@ def colour_key(entries: Sequence[tuple[str, str]]) -> str:
 def folded(summary: str, text: str) -> str:
     """Returns text of fixed width behind a line that opens it."""
     return f"<details><summary>{escape(summary)}</summary><pre>{escape(text)}</pre></details>"
+
+
+def number(value: float | None, decimals: int = 3) -> str:
+    """Returns a number as text; a dash for 0/0 and for what is not there.
+
+    Example:
+      >>> number(0.98765), number(40.06, 1), number(None), number(float("nan"))
+      ('0.988', '40.1', '-', '-')
+    """
+    return "-" if value is None or value != value else f"{value:.{decimals}f}"

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from asem_jax.reporting import curves, page
-from asem_jax.reporting.sections import ZONES, number
+from asem_jax.reporting.page import number
+from asem_jax.reporting.scores import ALL, ZONES, with_interval
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,22 @@ def comparison_section(runs: Sequence[Run]) -> list[str]:
 def _table(runs: Sequence[Run]) -> str:
     rows = []
     for run in runs:
+        scores = run.scores or {}
+        more = scores.get("predictions", {}).get("segmentation", {}).get("total", {})
         for zone, zone_name in ZONES.items():
-            found = (run.scores or {}).get("total", {}).get(zone, {})
-            scores = [number(found.get(key)) for key in ("f1", "iou", "precision", "recall")]
+            found, intervals = scores.get("total", {}).get(zone, {}), more.get(zone, {}).get("intervals", {})
+            cells = [with_interval(found.get(key), intervals.get(key)) for key in ("f1", "iou", "precision", "recall")]
             counts = found.get("counts")
             voxels = "-" if counts is None else f"{sum(counts.values()) / 1e6:.2f}"
-            rows.append([run.name, zone_name, *scores, voxels, _steps(run)])
-    head = ["run", "scored on", "F1", "IoU", "precision", "recall", "million voxels", "steps trained"]
-    return page.table(head, rows, numbers_from=2)
+            rows.append([run.name, zone_name, *cells, *_distances(more, zone), voxels, _steps(run)])
+    head = ["run", "scored on", "F1", "IoU", "precision", "recall", "mean false distance, nm", "surface 95 %, nm"]
+    return page.table([*head, "million voxels", "steps trained"], rows, numbers_from=2)
+
+
+def _distances(more: Mapping[str, Any], zone: str) -> list[str]:
+    """Returns the distances of a run, which are measured on all voxels only."""
+    found = (more.get("distances") or {}) if zone == ALL else {}
+    return [number(found.get(name), 1) for name in ("mean_false_distance_nm", "surface_distance_95_nm")]
 
 
 def _steps(run: Run) -> str:
@@ -74,12 +83,11 @@ def _unlike(runs: Sequence[Run]) -> str:
     return " ".join(texts)
 
 
-def _voxels(run: Run) -> dict[tuple[str, str], tuple[int, int]]:
-    """Returns how many voxels of each region were scored, and how many of them are labelled."""
+def _voxels(run: Run) -> dict[str, tuple[int, int]]:
+    """Returns how many voxels were scored in all, and how many of them are labelled."""
     assert run.scores is not None
     found = {}
-    for name, both in run.scores["regions"].items():
-        for zone in ZONES:
-            counts = both[zone]["counts"]
-            found[name, zone] = sum(counts.values()), counts["true_positive"] + counts["false_negative"]
+    for zone in ZONES:
+        counts = run.scores["total"][zone]["counts"]
+        found[zone] = sum(counts.values()), counts["true_positive"] + counts["false_negative"]
     return found

@@ -8,6 +8,7 @@ Settings = dict[str, Any]
 
 SCORED_REGION: Settings = {
     "labels": "address of the ground truth, 0 = background",
+    "mask": "address of a volume on the grid of labels, above 0 = score this voxel; None = all",
     "start": "first voxel, voxels of labels, z y x; None = the first there is",
     "stop": "one past the last voxel, z y x; None = the end of labels",
 }
@@ -18,6 +19,8 @@ POSTPROCESS: Settings = {
     "target of predict, which holds a segmentation of its own",
     "voxel_size_nm": "of the segmentation, whole multiples or fractions of that predicted; None = the same",
     "threshold": "probability from which a voxel is foreground; None = best F1 on threshold_regions",
+    "threshold_probability": "address of another probability of the same model, to choose the threshold on where it "
+    "has labels; None = on `probability`",
     "threshold_regions": {"*": SCORED_REGION},
     "exclude_inwards": "voxels inside objects' borders that threshold_regions leave out",
     "exclude_outwards": "voxels outside objects' borders that threshold_regions leave out",
@@ -92,8 +95,8 @@ EVALUATE: Settings = {
 
 REPORT: Settings = {
     "title": "headline of the page",
-    "raw": "address of grey values, on the grid of the labels",
-    "segmentation": "address of the segmentation to show",
+    "raw": "address of grey values, on the grid of the labels; None = no volume is shown",
+    "segmentation": "address of the segmentation to show; None = none",
     "regions": {"*": SCORED_REGION},
     "exclude_inwards": "exclusion zone inside objects' borders, voxels; errors there are shown faintly",
     "exclude_outwards": "exclusion zone outside objects' borders, voxels",
@@ -101,6 +104,7 @@ REPORT: Settings = {
     "picture_shape": "largest picture, voxels z y x: of a larger region its middle is shown",
     "block_shape": "of the blocks that are ranked by their errors, voxels z y x",
     "num_worst_blocks": "how many of them are shown over all regions; 0 = none",
+    "objects": {"*": "address of objects, or of labels of several organelles, to show in colours on raw"},
     "runs": {"*": "name under which another run is compared with this one -> its run folder"},
     "pictures": "PNG files to show as well, such as the plots of stage analyse; () = none",
 }

@@ -2,14 +2,14 @@
 
     python -m asem_jax.main --config configs/analyse_pores.py --workdir runs/pores
 
-Writes into the folder `analysis` of the run: `objects_<name>` for each volume of objects, `pores` and `pits` with their
+Writes into the folder `analysis` of the run: `objects_<name>` for each volume of objects, `pores` and `pits`, with
 plots (PNG), `contacts_<name>`, as CSV and if asked as Parquet; and last `summary.json`, which is not there while the
 others may be incomplete or old. It is cheap next to a prediction, so it always measures anew.
 """
 
-import json
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from asem_jax.measurement.morphometry import measure_objects
 from asem_jax.measurement.pits import is_caveola, measure_pits
 from asem_jax.measurement.pores import measure_pores
 from asem_jax.measurement.scoring import voxel_shift
-from asem_jax.measurement.tables import Columns, check_formats, replaced, rows_where, write_table
-from asem_jax.reporting.plots import draw_pits, draw_pores
+from asem_jax.measurement.tables import Columns, check_formats, rows_where, write_table
+from asem_jax.reporting.plots import draw_objects, draw_pits, draw_pores
+from asem_jax.volumes.files import replaced, write_json
 from asem_jax.volumes.volume import Volume, open_volume
 
 logger = logging.getLogger(__name__)
@@ -58,8 +59,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     if config.pits is not None:
         summary["pits"] = analyse_pits(config, volumes, tables, others["pits.membrane"], folder)
     summary["contacts"] = {name: analyse_contacts(config, name, volumes, folder) for name in config.contacts}
-    text = json.dumps(summary, indent=1, allow_nan=False)
-    replaced(folder / "summary.json", lambda path: path.write_text(text + "\n"))
+    write_json(folder / "summary.json", summary)
     logger.info("tables, plots and summary.json are in %s", folder)
 
 
@@ -106,13 +106,15 @@ def check(config: ConfigDict, volumes: Mapping[str, Volume], others: Mapping[str
 def measure_all(
     config: ConfigDict, volumes: Mapping[str, Volume], raw: Volume | None, folder: Path
 ) -> dict[str, Columns]:
-    """Returns the table of each volume of objects, written as `objects_<name>`."""
+    """Returns the table of each volume of objects, written and drawn as `objects_<name>`."""
     tables = {}
     for name, volume in volumes.items():
         tables[name] = measure_objects(
             volume, raw=raw, block_shape=config.block_shape, num_threads=config.num_threads, name=name
         )
         write_table(tables[name], folder, f"objects_{name}", config.tables)
+        picture = draw_objects(rows_where(tables[name], ~tables[name]["touches_border"]))
+        replaced(folder / f"objects_{name}.png", partial(Path.write_bytes, data=picture))
     return tables
 
 

@@ -7,9 +7,7 @@ It is cheap next to a prediction, so it always scores anew; what an older run le
 only when they are complete, so an interrupted run leaves no scores.
 """
 
-import json
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +33,7 @@ from asem_jax.measurement.predictions import (
 from asem_jax.measurement.scoring import Region, Scores, open_region, voxel_shift
 from asem_jax.progress import progress
 from asem_jax.reporting import comparison
+from asem_jax.volumes.files import write_json, write_text
 from asem_jax.volumes.geometry import int3
 from asem_jax.volumes.volume import Volume, open_volume
 
@@ -68,8 +67,8 @@ def run(config: ConfigDict, workdir: Path) -> None:
         "predictions": scored,
         "settings": _settings(measures),
     }
-    _write(workdir / "comparison.csv", comparison.as_csv(comparison.rows(scored)))
-    _write(workdir / "scores.json", json.dumps(result, indent=1, allow_nan=False))
+    write_text(workdir / "comparison.csv", comparison.as_csv(comparison.rows(scored)))
+    write_json(workdir / "scores.json", result)
     logger.info("scores (%s):\n%s", workdir / "scores.json", table(result))
     logger.info("predictions (%s):\n%s", workdir / "comparison.csv", comparison.as_table(scored))
 
@@ -132,13 +131,6 @@ def _check(predictions: Sequence[Prediction], regions: Sequence[Region]) -> None
             same = region.labels.address == other.labels.address
             if same and region.box.intersect(other.box).num_voxels:
                 logger.warning("regions %s and %s overlap; the total counts it twice", other.name, region.name)
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes a file in one step, so that it is complete wherever it is seen."""
-    partial = path.with_suffix(f"{path.suffix}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
 
 
 def score_predictions(
@@ -241,6 +233,7 @@ def _grey_sweeps(
             sigma=sigma,
             exclude_inwards=thickness[0],
             exclude_outwards=thickness[1],
+            mask=region.mask,
             block_shape=block_shape,
         )
         for sigma in sigmas

@@ -11,7 +11,6 @@ on regions, threshold, fill holes, find objects (split where they touch), leave 
 import json
 import logging
 import math
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,11 +32,12 @@ from asem_jax.segmentation.smoothing import smooth_volume
 from asem_jax.segmentation.splitting import split_objects
 from asem_jax.volumes.block_job import BlockJob
 from asem_jax.volumes.blockwise import run_blocks
+from asem_jax.volumes.files import write_json
 from asem_jax.volumes.geometry import Box, float3, int3, tiles
 from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.pyramid import write_pyramid
 from asem_jax.volumes.resample import resample_volume
-from asem_jax.volumes.volume import Volume, create_volume, open_volume
+from asem_jax.volumes.volume import Volume, create_like, open_volume
 
 _SPEED = ("num_threads", "retries")
 
@@ -57,20 +57,23 @@ def run(config: ConfigDict, workdir: Path) -> None:
         logger.info("%s is segmented already; nothing to do", config.probability)
         return
     probability = open_volume(config.probability)
+    other = None if config.threshold_probability is None else open_volume(config.threshold_probability)
     regions = [open_region(name, **region) for name, region in config.threshold_regions.items()]
     _check(probability, config.threshold, regions)
+    if other is not None:
+        _check_other(other, config)
     _check_block_shape(config)
     job = _job(config, workdir, begun=bool(ledger.finished))
     probability = prepare_probability(probability, config, workdir, job)
     if not (ledger.finished and notes.exists()):
         choice = choose_threshold(
-            probability,
+            other or probability,
             regions,
             threshold=config.threshold,
             exclude_inwards=config.exclude_inwards,
             exclude_outwards=config.exclude_outwards,
         )
-        _write_json(notes, choice)
+        write_json(notes, choice)
     if ledger.is_complete:
         return
     choice = json.loads(notes.read_text())
@@ -83,7 +86,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
         **_storage(config),
     )
     if later:
-        _write_json(notes, choice | {"steps": refine(mask, config, job)})
+        write_json(notes, choice | {"steps": refine(mask, config, job)})
     else:
         _finish(mask, ledger, labels=True)
     ledger.mark_complete()
@@ -232,6 +235,7 @@ def choose_threshold(
             box=region.box,
             exclude_inwards=exclude_inwards,
             exclude_outwards=exclude_outwards,
+            mask=region.mask,
         )
     chosen = sweep.best_threshold() if threshold is None else float(threshold)
     names = [region.name for region in regions]
@@ -284,17 +288,9 @@ def segment_volume(
       num_threads: blocks at a time.
       retries: how many times a block that fails is tried again.
     """
-    segmentation = create_volume(
-        address,
-        shape=probability.shape,
-        dtype=np.uint8,
-        voxel_size_nm=probability.voxel_size_nm,
-        offset_nm=probability.offset_nm,
-        chunk_shape=chunk_shape,
-        shard_shape=shard_shape,
-        zarr_format=zarr_format,
-        attributes={"made_from": probability.address, "threshold": threshold},
-    )
+    storage: dict[str, Any] = {"chunk_shape": chunk_shape, "shard_shape": shard_shape, "zarr_format": zarr_format}
+    notes = {"made_from": probability.address, "threshold": threshold}
+    segmentation = create_like(probability, address, np.uint8, attributes=notes, **storage)
 
     def segment(block: Box) -> None:
         segmentation.write(block, apply_threshold(probability.read(block), threshold).astype(np.uint8))
@@ -321,17 +317,9 @@ def _storage(config: ConfigDict) -> dict[str, Any]:
 
 def _make(config: ConfigDict, like: Volume, name: str, dtype: np.dtype[Any]) -> Volume:
     """Creates a volume in the target on the grid of another one, or opens the one that is there."""
-    return create_volume(
-        f"{config.target}/{name}",
-        shape=like.shape,
-        dtype=dtype,
-        voxel_size_nm=like.voxel_size_nm,
-        offset_nm=like.offset_nm,
-        chunk_shape=config.chunk_shape,
-        shard_shape=config.shard_shape,
-        zarr_format=config.zarr_format,
-        attributes={"made_from": config.probability, **_kept(like, "threshold")},
-    )
+    storage = {key: config[key] for key in ("chunk_shape", "shard_shape", "zarr_format")}
+    notes = {"made_from": config.probability, **_kept(like, "threshold")}
+    return create_like(like, f"{config.target}/{name}", dtype, attributes=notes, **storage)
 
 
 def _kept(volume: Volume, *names: str) -> dict[str, Any]:
@@ -346,6 +334,17 @@ def _job(config: ConfigDict, workdir: Path, *, begun: bool) -> BlockJob:
         shutil.rmtree(folder, ignore_errors=True)
     block_shape = config.block_shape or config.shard_shape or config.chunk_shape
     return BlockJob(folder, int3(block_shape, "block_shape"), config.num_threads, _without_speed(config.to_dict()))
+
+
+def _check_other(other: Volume, config: ConfigDict) -> None:
+    """Raises if a threshold chosen on another volume would not be one for this one."""
+    changes = {name: config[name] for name in ("voxel_size_nm", "smoothing_nm") if config[name] is not None}
+    if changes or other.dtype != np.uint8:
+        raise ValueError(
+            f"postprocess.threshold_probability={other.address} has dtype {other.dtype}, and {changes or 'nothing'} "
+            "would change the volume that is segmented, not this one; give what stage predict wrote (uint8), and None "
+            "for voxel_size_nm and smoothing_nm."
+        )
 
 
 def _check_block_shape(config: ConfigDict) -> None:
@@ -377,11 +376,3 @@ def _check(probability: Volume, threshold: float | None, regions: Sequence[Regio
         )
     if threshold is not None and not 0 <= threshold <= 1:
         raise ValueError(f"postprocess.threshold={threshold} is not a probability; give 0 to 1, or None to choose.")
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes `content` in one step, so that a crash leaves no half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=1, allow_nan=False))
-    os.replace(part, path)

@@ -27,6 +27,7 @@ from asem_jax.prediction.waiting import Waiting
 from asem_jax.prediction.workers import Order, running_on
 from asem_jax.reporting.scenery import COLORS, Layer, link, state
 from asem_jax.volumes.cluster import open_workers
+from asem_jax.volumes.files import write_json
 from asem_jax.volumes.geometry import Box, int3, nm_from_voxels
 from asem_jax.volumes.ledger import Shard
 from asem_jax.volumes.remote import is_remote
@@ -68,9 +69,9 @@ def run(config: ConfigDict, workdir: Path) -> None:
             warn_of_appearance(model, job.raw, job.plan.box, job.equalisation)
     costs, forecasts = _costs(config, jobs, shard), workdir / _forecasts(shard)
     if costs:
-        _write_json(forecasts, costs)
+        write_json(forecasts, costs)
     if config.seams is not None:
-        _write_json(workdir / "seams.json", {name: asdict(_seams(config, name, job)) for name, job in jobs.items()})
+        write_json(workdir / "seams.json", {name: asdict(_seams(config, name, job)) for name, job in jobs.items()})
     if config.dry_run:
         return
     notes = {"config": json.loads(json.dumps(config.to_dict()))}
@@ -82,7 +83,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
             results = sweep_volume(job, notes, retries=config.retries, shard=shard, run=run_blocks, waiting=waiting)
             if waiting.voxels:
                 costs[name]["run"] = waiting.to_dict()
-                _write_json(forecasts, costs)
+                write_json(forecasts, costs)
             for organelle, prediction in results.items():
                 logger.info("%s: %s is in %s", name, organelle, prediction.probability.address)
             _export(config, name, job, results, shard)
@@ -234,11 +235,6 @@ def _seams(config: ConfigDict, name: str, job: Job) -> Seams:
         found.order,
     )
     return found
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1))
 
 
 def _box(raw: Volume, section: ConfigDict, label: str) -> Box:

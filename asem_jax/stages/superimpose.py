@@ -8,12 +8,10 @@ them. Run again it continues with the blocks that are missing.
 """
 
 import csv
-import json
 import logging
 import math
-import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +22,11 @@ from asem_jax import devices
 from asem_jax.segmentation.superimpose import Claim, Rule, check, superimpose
 from asem_jax.volumes.alignment import grid_shift
 from asem_jax.volumes.block_job import BlockJob
+from asem_jax.volumes.files import write_json
 from asem_jax.volumes.geometry import int3
 from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.pyramid import write_pyramid
-from asem_jax.volumes.volume import Volume, create_volume, open_volume
+from asem_jax.volumes.volume import Volume, create_like, open_volume
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +61,9 @@ def run(config: ConfigDict, workdir: Path) -> None:
     made: list[Volume] = []
 
     def make(name: str, dtype: np.dtype[Any]) -> Volume:
-        made.append(_create(config, reference, name, dtype, sorted(claims)))
+        labels = {name: i for i, name in enumerate(sorted(claims), 1)}
+        notes = {"made_by": "asem_jax superimpose", "labels": labels}
+        made.append(create_like(reference, f"{config.target}/{name}", dtype, attributes=notes, **_storage(config)))
         return made[-1]
 
     result = superimpose(claims, rules=rules, priority=config.priority, make=make, job=job)
@@ -85,9 +86,7 @@ def write_table(workdir: Path, result: Mapping[str, Any]) -> None:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows({**row, "to": row["to"] or ""} for row in result["moved"])
-    part = workdir / f"{FILE}.part"
-    part.write_text(json.dumps(result, indent=1))
-    os.replace(part, workdir / f"{FILE}.json")
+    write_json(workdir / f"{FILE}.json", result)
 
 
 def text_of(result: Mapping[str, Any]) -> str:
@@ -139,16 +138,6 @@ def _job(config: ConfigDict, workdir: Path, settings: Mapping[str, Any]) -> Bloc
     return BlockJob(folder, shape, config.num_threads, settings)
 
 
-def _create(config: ConfigDict, like: Volume, name: str, dtype: np.dtype[Any], names: Sequence[str]) -> Volume:
-    """Creates a volume in the target on the grid of another one, or opens the one that is there."""
-    return create_volume(
-        f"{config.target}/{name}",
-        shape=like.shape,
-        dtype=dtype,
-        voxel_size_nm=like.voxel_size_nm,
-        offset_nm=like.offset_nm,
-        chunk_shape=config.chunk_shape,
-        shard_shape=config.shard_shape,
-        zarr_format=config.zarr_format,
-        attributes={"made_by": "asem_jax superimpose", "labels": {name: i for i, name in enumerate(names, 1)}},
-    )
+def _storage(config: ConfigDict) -> dict[str, Any]:
+    """Returns how volumes are stored."""
+    return {name: config[name] for name in ("chunk_shape", "shard_shape", "zarr_format")}

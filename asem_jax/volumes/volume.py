@@ -235,6 +235,40 @@ def create_volume(
     return open_volume(address)
 
 
+def create_like(
+    like: Volume,
+    address: str,
+    dtype: npt.DTypeLike,
+    *,
+    chunk_shape: Sequence[int],
+    shard_shape: Sequence[int] | None,
+    zarr_format: int,
+    attributes: Mapping[str, Any],
+) -> Volume:
+    """Creates a volume on the grid of another one, or reopens the one that is there; see `create_volume`.
+
+    Args:
+      like: whose shape, voxel size and place the volume gets.
+      address: of the new volume.
+      dtype: of its voxels.
+      chunk_shape: as for `create_volume`, like all that follow.
+      shard_shape: see there.
+      zarr_format: see there.
+      attributes: see there.
+    """
+    return create_volume(
+        address,
+        shape=like.shape,
+        dtype=dtype,
+        voxel_size_nm=like.voxel_size_nm,
+        offset_nm=like.offset_nm,
+        chunk_shape=chunk_shape,
+        shard_shape=shard_shape,
+        zarr_format=zarr_format,
+        attributes=attributes,
+    )
+
+
 def annotate_volume(volume: Volume, attributes: Mapping[str, Any]) -> Volume:
     """Adds to the provenance of an OME-Zarr image, and returns it opened anew.
 

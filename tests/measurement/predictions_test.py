@@ -103,6 +103,21 @@ def test_total_is_the_score_of_summed_counts_and_spread_that_of_regions(volumes,
     assert scores["spread"]["mean_false_distance_nm"]["regions"] == 2
 
 
+def test_a_mask_scores_what_a_smaller_box_scores(volumes, tmp_path):
+    part, array = Box((3, 4, 2), (12, 20, 17)), np.zeros(SHAPE, np.uint8)
+    array[part.slices] = 255
+    whole = Region("a", volumes["labels"], Box.of_shape(SHAPE), _volume(tmp_path, "mask", array))
+    boxed = replace(whole, box=part, mask=None)
+    without = replace(MEASURES, resampling=Resampling(0, 0, (4, 8, 10)))
+    for kind in ("probability", "objects"):
+        prediction = Prediction("a", kind, volumes[kind], 0.5 if kind == "probability" else None)
+        masked, cut = (_json(prediction, [region], without)["total"] for region in (whole, boxed))
+        assert masked | {"num_cells": 0} == cut | {"num_cells": 0}
+    found = Prediction("a", "probability", volumes["probability"])
+    masked, cut = (sweep_regions(found, [region], without)[OUTSIDE] for region in (whole, boxed))
+    assert curve(masked) == curve(cut) != curve(sweep_regions(found, [replace(whole, mask=None)], without)[OUTSIDE])
+
+
 def test_intervals_are_those_of_drawn_cells(volumes, regions):
     """The same resamples, made from whole arrays."""
     region, resampling = regions[1], MEASURES.resampling

@@ -111,14 +111,22 @@ def test_scores_become_json_without_nan():
 
 
 def test_region_without_a_box_is_all_there_is(pair):
-    assert open_region("val", labels=pair[1].address, start=None, stop=None).box == pair[1].box
-    assert open_region("val", labels=pair[1].address, start=(1, 2, 3), stop=None).box.start == (1, 2, 3)
+    assert open_region("val", labels=pair[1].address, mask=None, start=None, stop=None).box == pair[1].box
+    assert open_region("val", labels=pair[1].address, mask=None, start=(1, 2, 3), stop=None).box.start == (1, 2, 3)
+
+
+def test_mask_of_a_region_has_to_cover_it(pair, tmp_path):
+    small = _volume(tmp_path, "small", np.ones((4, 4, 4), np.uint8))
+    words = {"labels": pair[1].address, "mask": small.address, "start": (0, 0, 0)}
+    assert open_region("val", **words, stop=(4, 4, 4)).mask.address == small.address
+    with pytest.raises(ValueError, match=r"has shape \(4, 4, 4\); give a box that both contain"):
+        open_region("val", **words, stop=(4, 4, 5))
 
 
 @pytest.mark.parametrize("stop", [(21, 24, 28), (0, 24, 28)])
 def test_region_outside_its_labels_is_named(pair, stop):
     with pytest.raises(ValueError, match=r"regions.val: start=\(0, 0, 0\), .* give voxels of the labels"):
-        open_region("val", labels=pair[1].address, start=(0, 0, 0), stop=stop)
+        open_region("val", labels=pair[1].address, mask=None, start=(0, 0, 0), stop=stop)
 
 
 @pytest.mark.parametrize(

@@ -65,3 +65,8 @@ def test_table_marks_the_rows_that_matter():
     assert "<tr class=strong><td>total</td>" in html
     assert html.count("class=strong") == 1
     assert '<th class="number">F1</th>' in html
+
+
+def test_later_lines_of_a_cell_are_small_and_escaped():
+    html = page.table((), [("a", "0.9\n<0.8>")], numbers_from=1)
+    assert '<td class="number">0.9<small>&lt;0.8&gt;</small></td>' in html

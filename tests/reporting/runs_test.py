@@ -43,6 +43,15 @@ def test_shifted_labels_of_one_number_are_the_same_voxels() -> None:
     assert "compared" not in "\n".join(comparison_section([Run("a", scores(0.9), ()), Run("b", other, ())]))
 
 
+def test_intervals_and_distances_of_a_run_are_shown() -> None:
+    more = {"intervals": {"f1": (0.85, 0.95)}}
+    distances = {"mean_false_distance_nm": 4.25, "surface_distance_95_nm": 31.0}
+    total = {"outside_exclusion_zone": more, "all": more, "distances": distances}
+    content = {**scores(0.9), "predictions": {"segmentation": {"total": total}}}
+    html = "\n".join(comparison_section([Run("this run", content, ()), Run("old", scores(0.7), ())]))
+    assert html.count("<small>[0.850, 0.950]</small>") == 2 and html.count(">4.2<") == html.count(">31.0<") == 1
+
+
 def test_one_run_needs_no_comparison() -> None:
     assert comparison_section([Run("this run", scores(0.9), RECORDS)]) == []
 

@@ -85,6 +85,7 @@ def test_tables_plots_and_summary_are_written(config, tmp_path):
         "contacts_pits_to_plate",
     }
     assert {path.name for path in folder.iterdir()} == {f"{name}.csv" for name in names} | {
+        *(f"{name}.png" for name in names if name.startswith("objects_")),
         "pores.png",
         "pits.png",
         "summary.json",

@@ -42,7 +42,9 @@ def config(tmp_path, arrays):
         {
             "segmentation": f"{tmp_path}/cell.zarr/segmentation",
             "raw": f"{tmp_path}/cell.zarr/raw",
-            "regions": {n: {"labels": labels, "start": b.start, "stop": b.stop} for n, b in BOXES.items()},
+            "regions": {
+                n: {"labels": labels, "mask": None, "start": b.start, "stop": b.stop} for n, b in BOXES.items()
+            },
             "exclude_inwards": 1,
             "exclude_outwards": 1,
             "baseline_sigmas": (0, 1),
@@ -102,6 +104,19 @@ def _compare(config, folder, arrays):
             "objects": {"kind": "objects", "address": f"{folder}/cell.zarr/objects", "threshold": None},
         }
     )
+
+
+def test_masked_voxels_are_not_scored_nor_chosen_on(config, tmp_path, arrays):
+    unmasked = _scores(config, tmp_path)
+    for region in config.regions.values():
+        with config.ignore_type():
+            region.mask = config.segmentation  # what was found alone: nothing can be missed
+    scores = _scores(config, tmp_path)
+    counts = scores["total"]["all"]["counts"]
+    assert counts["false_negative"] == counts["true_negative"] == 0
+    assert counts["true_positive"] == unmasked["total"]["all"]["counts"]["true_positive"]
+    baseline = scores["baseline"]["total"]["all"]["counts"]
+    assert sum(baseline.values()) == sum(counts.values())
 
 
 def test_predictions_of_every_kind_stand_beside_the_first(config, tmp_path, arrays, caplog):

@@ -40,13 +40,14 @@ def config(tmp_path, probability):
     cell = f"{tmp_path}/cell.zarr"
     _write(f"{cell}/predictions/mito/probability", probability)
     _write(f"{cell}/labels/mito", (probability > 99).astype(np.uint32))
-    region = {"labels": f"{cell}/labels/mito", "start": (0, 0, 0), "stop": SHAPE}
+    region = {"labels": f"{cell}/labels/mito", "mask": None, "start": (0, 0, 0), "stop": SHAPE}
     return ConfigDict(
         {
             "probability": f"{cell}/predictions/mito/probability",
             "target": f"{cell}/predictions/final",
             "voxel_size_nm": None,
             "threshold": None,
+            "threshold_probability": None,
             "threshold_regions": {"tuning": region},
             "smoothing_nm": None,
             "fill_holes_nm3": None,
@@ -242,6 +243,33 @@ def test_other_settings_in_the_same_folder_are_refused(config, tmp_path):
     postprocess.run(config, tmp_path)
     config.threshold = 0.5
     with pytest.raises(ValueError, match=r"threshold: None -> 0.5"):
+        postprocess.run(config, tmp_path)
+
+
+def test_threshold_is_chosen_on_another_volume(config, tmp_path, probability):
+    other = f"{tmp_path}/annotated.zarr"
+    _write(f"{other}/probability", probability // 2)
+    _write(f"{other}/labels", (probability > 61).astype(np.uint8))
+    config.threshold_regions.tuning.labels = f"{other}/labels"
+    with config.ignore_type():
+        config.threshold_probability = f"{other}/probability"
+    postprocess.run(config, tmp_path)
+    notes = json.loads((tmp_path / "postprocess.json").read_text())
+    assert 30 / 255 < notes["threshold"] <= 41 / 255
+    written = open_volume(f"{config.target}/segmentation")
+    np.testing.assert_array_equal(written.read(written.box), probability >= round(255 * notes["threshold"]))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "changes"),
+    [(np.float32, {}), (np.uint8, {"smoothing_nm": 5.0}), (np.uint8, {"voxel_size_nm": (5, 5, 5)})],
+)
+def test_threshold_of_a_volume_that_is_another_kind_is_refused(config, tmp_path, probability, dtype, changes):
+    _write(f"{tmp_path}/annotated.zarr/probability", probability.astype(dtype))
+    with config.ignore_type():
+        config.update({"threshold_probability": f"{tmp_path}/annotated.zarr/probability", **changes})
+    words = next(iter(changes), "nothing")
+    with pytest.raises(ValueError, match=f"threshold_probability=.* has dtype .*{words}.*; give what stage predict"):
         postprocess.run(config, tmp_path)
 
 

@@ -42,7 +42,7 @@ def config(cell):
 
 
 def _config(cell):
-    whole = {"labels": f"{cell}/labels", "start": None, "stop": None}
+    whole = {"labels": f"{cell}/labels", "mask": None, "start": None, "stop": None}
     return ConfigDict(
         {
             "title": "Mitochondria <test>",
@@ -55,6 +55,7 @@ def _config(cell):
             "picture_shape": (64, 64, 64),
             "block_shape": (10, 12, 14),
             "num_worst_blocks": 1,
+            "objects": {},
             "runs": {},
             "pictures": (),
         }
@@ -77,7 +78,7 @@ def test_config_holds_what_the_settings_list(config):
 
 
 def test_missing_pieces_are_said_and_the_page_is_whole(bare_page):
-    for text in ("no scores.json", "no metrics.jsonl", "no postprocess.json", "no config.json"):
+    for text in ("No scores.json", "no metrics.jsonl", "no postprocess.json", "no config.json", "no superimpose.json"):
         assert text in bare_page
     assert "<h1>Mitochondria &lt;test&gt;</h1>" in bare_page
     # Three planes, one worst block.
@@ -125,7 +126,7 @@ def test_what_the_stages_left_is_shown(config, tmp_path):
         "Baseline: ",
     ):
         assert text in html
-    assert 'class="missing"' not in html
+    assert re.findall(r'class="missing">(.*?) \(', html) == ["No analysis/summary.json"]
     assert html.count("data:image/svg") == 2
 
 
@@ -133,9 +134,31 @@ def test_same_data_same_page(config, bare_page, tmp_path):
     assert _page(config, tmp_path) == bare_page
 
 
-def test_no_region_is_refused(config, tmp_path):
+def test_what_analyse_and_superimpose_left_is_shown_without_regions(config, cell, tmp_path):
+    config.update({"segmentation": None, "objects": {"mito": f"{cell}/labels"}})
     config.regions = ConfigDict()
-    with pytest.raises(ValueError, match=r"report.regions=\{\} leaves nothing to show; name at least one"):
+    (tmp_path / "analysis").mkdir()
+    (tmp_path / "analysis" / "summary.json").write_text(json.dumps({"objects": {}, "contacts": {}}))
+    moved = {"organelles": {}, "conflict_voxels": 12, "moved": []}
+    (tmp_path / "superimpose.json").write_text(json.dumps(moved))
+    html = _page(config, tmp_path)
+    assert "<h2>Measured objects</h2>" in html and "claimed 12 voxels" in html
+    assert html.count("data:image/png") == 1 and "three planes of raw with mito" in html
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"raw": None}, "names whole, but raw or segmentation is None; name both, or leave regions empty"),
+        ({"segmentation": None}, "names whole, but raw or segmentation is None; name both"),
+        ({"raw": None, "regions": {}, "objects": {"a": 0}}, "names a, but report.raw is None; name the grey values"),
+    ],
+)
+def test_half_of_what_shall_be_shown_is_refused(config, cell, tmp_path, change, message):
+    config.update({name: value for name, value in change.items() if name not in ("objects", "regions")})
+    if "objects" in change:
+        config.regions, config.objects = ConfigDict(), ConfigDict({"a": f"{cell}/labels"})
+    with pytest.raises(ValueError, match=message):
         report.run(config, tmp_path)
 
 
