@@ -30,6 +30,7 @@ def get_config() -> ConfigDict:
                 "mask": "{strokes}/mask",
                 "object_ids": None,
                 "background_ids": (0,),
+                "painted": "{workdir}/annotations.zarr/painted",
                 "target": "{workdir}/annotations.zarr/mito",
                 "smoothness": 2.0,
                 "ridge": 3.0,
@@ -39,6 +40,7 @@ def get_config() -> ConfigDict:
                 "border_outwards": 1,
             }
         },
+        "window": None,
         "block_shape": (64, 64, 64),
         "chunk_shape": (64, 64, 64),
         "num_threads": 2,
