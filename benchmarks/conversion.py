@@ -9,6 +9,11 @@ Sizes and ways take turns for several rounds; what is said is the median over th
 glibc gives threads memory of their own (arenas) and gets it back in pieces; here it has two for all (`--arenas`, 0 = as
 many as it likes).
 Writes benchmarks/results/conversion.json; `--quick`, small volumes and one round, checks the script and writes nothing.
+Memory also grows until the cache of decoded chunks is full (`store.CACHE_BYTES`); `--depths` and `--cache` show that:
+
+    python -m benchmarks.conversion --depths 256 768 1536 3072 --cache 256 64
+
+converts TIFF sections of 512 x 512 pixels, and writes benchmarks/results/conversion_cache.json.
 """
 
 import argparse
@@ -31,6 +36,7 @@ import tensorstore as ts
 from ml_collections import ConfigDict
 
 from asem_jax.stages import convert
+from asem_jax.volumes import store
 from asem_jax.volumes.geometry import tiles
 from asem_jax.volumes.hdf5 import write_hdf5
 from asem_jax.volumes.tiff import write_sections
@@ -55,7 +61,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="check the script with small volumes")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--arenas", type=int, default=2, help="of malloc, for all threads")
+    parser.add_argument("--depths", nargs="+", type=int, help="sections of 512 x 512 pixels; memory alone is recorded")
+    parser.add_argument("--cache", nargs="+", type=int, default=(256,), help="MiB of decoded chunks, with --depths")
     words = parser.parse_args()
+    if words.depths:
+        show_cache(words)
+        return
     shapes = QUICK if words.quick else SHAPES
     with tempfile.TemporaryDirectory() as folder:
         for number, shape in enumerate(shapes):
@@ -74,6 +85,23 @@ def main() -> None:
     }
     if not words.quick:
         RESULTS.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def show_cache(words: argparse.Namespace) -> None:
+    """Converts TIFF stacks of several depths with caches of several sizes, and records the peaks."""
+    way, rows = "TIFF sections -> OME-Zarr", []
+    os.environ["GLIBC_TUNABLES"] = f"glibc.malloc.arena_max={words.arenas}"
+    with tempfile.TemporaryDirectory() as folder:
+        for depth in words.depths:
+            source = Path(folder) / str(depth)
+            in_child(write_sources, source, (depth, 512, 512))
+            for cache in words.cache:
+                once = in_child(run, source, way, cache * 2**20)
+                rows.append({"depth": depth, "cache_MiB": cache, "MB": once["MB"], "peak_MiB": once["peak_MiB"]})
+                print(rows[-1], flush=True)
+            shutil.rmtree(source)
+    record = {"way": way, "malloc_arenas": words.arenas, "num_threads": NUM_THREADS, "rows": rows}
+    RESULTS.with_name("conversion_cache.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 def measure(shapes: tuple[tuple[int, int, int], ...], folder: Path, rounds: int) -> dict[str, Any]:
@@ -116,8 +144,9 @@ def write_sources(folder: Path, shape: tuple[int, int, int]) -> None:
     write_hdf5(volume, folder / "source.h5/raw")
 
 
-def run(folder: Path, way: str) -> dict[str, float]:
+def run(folder: Path, way: str, cache_bytes: int = store.CACHE_BYTES) -> dict[str, float]:
     """Converts in one way; returns seconds, megabytes per second and the peak memory of this process."""
+    store.CACHE_BYTES = cache_bytes
     source = f"{folder}/{SOURCES[way]}"
     workdir = folder / "run"
     start = time.perf_counter()

@@ -2,8 +2,11 @@
 
 Reads the tissue that configs/simulate_cf.py writes and the strokes that configs/simulate_annotations.py draws on every
 16th section of it. For strokes of your own: `strokes` is the label volume that you painted, `mask` None, and the ids
-are yours, e.g. object_ids (1,) and background_ids (2,). Given again after more strokes, it only cuts again.
+are yours, e.g. object_ids (1,) and background_ids (2,). Given again after more strokes, it only cuts again. With
+--config.annotate.window=mito a window opens, to paint strokes and to correct the cut.
 
+Result:   F1 0.856 outside an exclusion zone of 1 voxel, 0.813 of all voxels, from 586 strokes on 8 of 128 sections; the
+          best threshold on smoothed grey values reaches 0.288 and 0.309. 82 s on two CPU cores that did much else.
 Command:  bash launch/local.sh --config configs/annotate.py --workdir runs/annotate
 """
 
@@ -30,6 +33,7 @@ def get_config() -> ConfigDict:
                 "mask": "{strokes}/mask",
                 "object_ids": None,
                 "background_ids": (0,),
+                "painted": "{workdir}/annotations.zarr/painted",
                 "target": "{workdir}/annotations.zarr/mito",
                 "smoothness": 2.0,
                 "ridge": 3.0,
@@ -39,6 +43,7 @@ def get_config() -> ConfigDict:
                 "border_outwards": 1,
             }
         },
+        "window": None,
         "block_shape": (64, 64, 64),
         "chunk_shape": (64, 64, 64),
         "num_threads": 2,

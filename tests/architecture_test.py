@@ -46,14 +46,15 @@ OWNERS = {
     "tensorboardX": ("training",),
     "matplotlib": ("reporting", "stages.report"),
     "neuroglancer": ("stages.view",),
-    "napari": ("stages.annotate",),
+    "napari": ("stages.window",),
+    "magicgui": ("stages.window",),
     "ml_collections": ("stages", "experiment", "main"),
     "tqdm": ("progress",),
     "pyarrow": ("measurement.tables",),
     "absl": (),  # logging.getLogger(__name__) is what main shows
 }
-NO_STAGES = ("recipe",)  # what the config of a stage holds, which stages may import
-OPTIONAL = {"distributed", "dask_jobqueue", "torch", "neuroglancer", "napari", "flatbuffers", "pyarrow"}
+NO_STAGES = ("recipe", "window")  # what the config of a stage holds, and a window: stages may import them
+OPTIONAL = {"distributed", "dask_jobqueue", "torch", "neuroglancer", "napari", "magicgui", "flatbuffers", "pyarrow"}
 NAMELESS = {"utils", "util", "common", "helpers", "helper", "core", "base", "misc", "tools"}
 
 MODULE_LINES = 400

@@ -1,5 +1,6 @@
 """Every config that is shipped fits its stages, and every command in the documents can be given as it is."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from asem_jax import experiment
 from asem_jax.main import _parse
+from benchmarks.guide import commands_of
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted(ROOT.glob("configs/*.py"))
@@ -22,6 +24,8 @@ def commands(text: str) -> list[list[str]]:
     return [shlex.split(found[1]) for line in lines if (found := starts.match(line))]
 
 
+# Guides whose commands were run, by `python -m benchmarks.guide`.
+WALKS = [ROOT / "docs" / f"{name}.md" for name in ("tiffs_to_training",)]
 COMMANDS = [(path.name, words) for path in DOCUMENTS for words in commands(path.read_text())]
 
 
@@ -60,3 +64,30 @@ def test_documents_link_to_what_exists():
 def test_commands_are_found_in_a_document():
     text = "```bash\nbash launch/local.sh --config a.py \\\n  --workdir b\nls\n```"
     assert commands(text) == [["--config", "a.py", "--workdir", "b"]]
+
+
+def unheard(text: str, steps: list[dict]) -> list[str]:
+    """What a guide says otherwise than its record: commands that were not run as they stand, lines nobody printed."""
+    commands = [command for command, _ in commands_of(text)]
+    found = [command for command in commands if command not in [step["command"] for step in steps]]
+    printed = {" ".join(line.split()) for step in steps for line in step["said"]}
+    quotes = re.findall(r"```\n(.*?)```", re.sub(r"```bash\n.*?```", "", text, flags=re.DOTALL), re.DOTALL)
+    lines = [" ".join(line.split()) for quote in quotes for line in quote.splitlines()]
+    return found + [line for line in lines if line and line not in printed]
+
+
+@pytest.mark.parametrize("path", WALKS, ids=lambda path: path.stem)
+def test_a_guide_says_what_its_commands_said(path):
+    record = json.loads((ROOT / "benchmarks" / "results" / f"{path.stem}.json").read_text())
+    assert unheard(path.read_text(), record["steps"]) == []
+    assert len(commands_of(path.read_text())) == len(record["steps"])
+
+
+def test_a_guide_that_says_otherwise_is_found():
+    steps = [{"command": "a --b", "said": ["F1  0.9"]}]
+    text = (
+        "<!-- refused -->\n```bash\na \\\n  --b\n```\n\n```\nF1 0.9\n```\n<!-- needs a display -->\n```bash\nc\n```\n"
+    )
+    assert unheard(text, steps) == []
+    assert unheard(text.replace("0.9", "0.8").replace("--b", "--d"), steps) == ["a --d", "F1 0.8"]
+    assert commands_of(text) == [("a --b", True)]

@@ -22,8 +22,11 @@ from asem_jax.models.architecture import (
 )
 from asem_jax.models.model import Model, ModelCard
 from asem_jax.models.shapes import valid_input_shape
+from asem_jax.segmentation.adjacency import join, piece_of
+from asem_jax.segmentation.annotation import Region
+from asem_jax.segmentation.supervoxels import Lattice, grow_supervoxels, lattice_pitch, slope, smoothed
 from asem_jax.training.step import init_state
-from asem_jax.volumes.geometry import Box
+from asem_jax.volumes.geometry import Box, tiles
 from asem_jax.volumes.volume import Volume, create_volume
 
 VOXEL_SIZE_NM = (10.0, 10.0, 10.0)
@@ -82,6 +85,26 @@ def write_volume(address: str | Path, array: npt.NDArray[np.generic], **settings
     volume = create_volume(address, shape=array.shape, dtype=array.dtype, **chosen)  # type: ignore[arg-type]
     volume.write(Box.of_shape(array.shape), array)
     return volume
+
+
+def divided_balls(container: Path) -> tuple[Volume, Region, npt.NDArray[np.uint8]]:
+    """Returns raw with two grey balls, its region of supervoxels of 3 voxels, and the labels."""
+    shape, size = (12, 30, 32), (20.0, 10.0, 10.0)
+    z, y, x = np.indices(shape) * np.array(size).reshape(3, 1, 1, 1)
+    bodies = [(z - 120) ** 2 + (y - cy) ** 2 + (x - cx) ** 2 < 80**2 for cy, cx in ((90, 100), (210, 220))]
+    labels = np.logical_or(*bodies).astype(np.uint8)
+    grey = np.where(labels == 1, 90, 150) + np.random.default_rng(0).normal(0, 12, shape)
+    place = {"voxel_size_nm": size, "offset_nm": (100.0, 0.0, -50.0), "chunk_shape": (8, 16, 16)}
+    raw = write_volume(container / "raw", np.clip(grey, 0, 255).astype(np.uint8), **place)
+    lattice, whole = Lattice(shape, lattice_pitch(30.0, size)), Box.of_shape(shape)
+    smooth = smoothed(raw.read(whole), 10.0, size)
+    gradient = slope(smooth, size)
+    steps = {"grey_step": 0.6, "gradient_step": None, "lattice": lattice, "voxel_size_nm": size}
+    found = grow_supervoxels(smooth, gradient, whole, **steps)
+    ids = write_volume(container / "supervoxels", found, **place)
+    piece = piece_of(raw.read(whole), whole, found, gradient, sigmas_nm=(10.0, 20.0), voxel_size_nm=size)
+    blocks = list(tiles(whole, (8, 16, 16)))
+    return raw, Region(ids, join([piece], lattice.count), lattice, blocks), labels
 
 
 def small_model(

@@ -20,10 +20,12 @@ ANNOTATE: Settings = {
     "annotations": {
         "*": {
             "strokes": "address of a label volume on the grid of raw, of all of it or a part; chunks that nobody wrote "
-            "hold no strokes",
+            "hold no strokes; None = only what is painted",
             "mask": "address of a volume that is 1 under strokes, so that 0 may be a stroke; None = all but 0 are",
             "object_ids": "labels under object strokes; None = all but background_ids",
             "background_ids": "labels under background strokes, e.g. (2,); with a mask (0,)",
+            "painted": "address of strokes painted in the window (1 object, 2 background), which count where `strokes` "
+            "are too; need not be there yet; None = none",
             "target": "address whose labels (1 = object) and mask (1 = sure) to write, of the region; replaced when "
             "strokes are cut again",
             "smoothness": "what a contact of mean area without an edge costs where the border lies on it, in natural "
@@ -35,6 +37,8 @@ ANNOTATE: Settings = {
             "border_outwards": "voxels outside it that are not sure",
         }
     },
+    "window": "name of the annotation that a window is opened for, to paint, cut and correct (extra annotate); only it "
+    "is cut then; None = no window, all are cut",
     "block_shape": "voxels in work at a time, z y x, multiples of chunk_shape; bounds the memory, not the result",
     "chunk_shape": "voxels per file, z y x",
     "num_threads": "blocks in work at a time",

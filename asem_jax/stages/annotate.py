@@ -3,7 +3,8 @@
     python -m asem_jax.main --config configs/annotate.py --workdir runs/annotate
 
 Divides the region into supervoxels once, and cuts their graph for each annotation: `labels` (1 = object) and `mask`,
-placed in nm, which a region of stage `train` can name as they are. Run again with more strokes it only cuts again.
+placed in nm, which a region of stage `train` can name as they are. Run again with more strokes it only cuts again; with
+`window` the strokes of one annotation are painted in a window first (see `window.py`).
 Memory: about 60 bytes per voxel of a block and of what is around it, per thread; for the cut about 1 kB per supervoxel
 of the region, and 2 kB per supervoxel under strokes.
 """
@@ -13,19 +14,28 @@ import logging
 import os
 import shutil
 import time
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from ml_collections import ConfigDict
 
-from asem_jax.segmentation.adjacency import Graph, Piece, join, piece_of
-from asem_jax.segmentation.graph_cut import BOTH, Kinds, kinds_of, label_supervoxels, paint, stroked_ids
-from asem_jax.segmentation.labels import exclusion_zone
+from asem_jax.segmentation.adjacency import Piece, join, piece_of
+from asem_jax.segmentation.annotation import Cut, Region, cut_region
+from asem_jax.segmentation.painting import Painting
+from asem_jax.segmentation.strokes import (
+    GivenStrokes,
+    Kinds,
+    Sheet,
+    Strokes,
+    open_strokes,
+    overlaid,
+    place_in,
+    read_inside,
+)
 from asem_jax.segmentation.supervoxels import Ids, Lattice, grow_supervoxels, halo, lattice_pitch, slope, smoothed
-from asem_jax.volumes.alignment import grid_shift
+from asem_jax.stages.window import check_window, show
 from asem_jax.volumes.blockwise import Ledger, run_blocks
 from asem_jax.volumes.geometry import Box, Int3, int3, nm_from_voxels, tiles
 from asem_jax.volumes.pyramid import write_pyramid
@@ -50,68 +60,93 @@ def run(config: ConfigDict, workdir: Path) -> None:
       ValueError: strokes are missing, of one kind, outside raw or contradict each other, or a number is impossible.
     """
     raw = open_volume(config.raw)
-    region = _region(raw, config)
+    box = _region(raw, config)
     _check_targets(config)
-    strokes = {name: _open_strokes(name, section, raw, region) for name, section in config.annotations.items()}
-    blocks = list(tiles(Box.of_shape(region.shape), _block_shape(config)))
-    lattice = Lattice(region.shape, lattice_pitch(config.supervoxels.pitch_nm, raw.voxel_size_nm))
-    ids = _divide(raw, region, lattice, blocks, config=config, workdir=workdir)
-    graph = join([_load_piece(_piece_path(workdir, index)) for index in range(len(blocks))], lattice.count)
-    rows = {
-        name: _annotate(name, section, graph, ids, strokes[name], blocks=blocks, lattice=lattice, config=config)
-        for name, section in config.annotations.items()
-    }
+    chosen = _chosen(config)
+    sheet = None if config.window is None else _sheet(chosen[config.window], raw, box, config)
+    strokes = {name: _open_strokes(name, section, raw, box) for name, section in chosen.items()}
+    region = _divided(raw, box, config=config, workdir=workdir)
+    if sheet is not None:
+        _paint(config.window, sheet, raw, box, region=region, config=config)
+    rows = {name: _annotate(name, section, region, strokes[name], config) for name, section in chosen.items()}
     (workdir / "annotate.json").write_text(json.dumps(rows, indent=2) + "\n")
 
 
-@dataclass(frozen=True)
-class _Strokes:
-    """Strokes of one annotation, in voxels of the region."""
-
-    name: str
-    labels: Volume
-    mask: Volume | None
-    labels_shift: Int3
-    mask_shift: Int3
-    object_ids: tuple[int, ...] | None
-    background_ids: tuple[int, ...]
-
-    def kinds(self, box: Box) -> Kinds:
-        """Returns what strokes a box of the region has, uint8 [z, y, x]: 0 none, 1 object, 2 background."""
-        labels = _read_inside(self.labels, box.shift(self.labels_shift))
-        stroked = labels != 0 if self.mask is None else _read_inside(self.mask, box.shift(self.mask_shift)) != 0
-        background = stroked & np.isin(labels, self.background_ids)
-        objects = stroked & (~background if self.object_ids is None else np.isin(labels, self.object_ids))
-        if (strange := stroked & ~objects & ~background).any():
-            raise ValueError(
-                f"annotate.annotations.{self.name}: {self.labels.address} has strokes of label "
-                f"{np.unique(labels[strange])[:8].tolist()}, which are in neither object_ids nor background_ids; "
-                "add them to one of the two, or object_ids=None for all that are not background."
-            )
-        return np.where(objects, 1, np.where(background, 2, 0)).astype(np.uint8)
+def _chosen(config: ConfigDict) -> dict[str, ConfigDict]:
+    """Returns the annotations to cut: all, or the one that a window is opened for, after checking that it can be."""
+    if config.window is None:
+        return dict(config.annotations.items())
+    if config.window not in config.annotations:
+        raise ValueError(
+            f"annotate.window={config.window!r} is none of the annotations ({', '.join(config.annotations)}); name "
+            "one of them, or None for no window."
+        )
+    if config.annotations[config.window].painted is None:
+        raise ValueError(
+            f"annotate.window={config.window!r}: annotations.{config.window}.painted=None says nowhere to keep what is "
+            "painted; give an address, e.g. '{workdir}/annotations.zarr/painted'."
+        )
+    check_window(config.window)
+    return {config.window: config.annotations[config.window]}
 
 
-def _open_strokes(name: str, section: ConfigDict, raw: Volume, region: Box) -> _Strokes:
-    """Returns the strokes of an annotation, after checking that they can be read where raw is."""
-    where = f"annotate.annotations.{name}"
-    objects = None if section.object_ids is None else tuple(section.object_ids)
-    background = tuple(section.background_ids)
-    if twice := sorted(set(objects or ()) & set(background)):
-        raise ValueError(f"{where}: labels {twice} are in object_ids and in background_ids; leave them in one.")
-    if section.mask is None and 0 in (*background, *(objects or ())):
-        raise ValueError(f"{where}: label 0 is a stroke only where a mask says so, and mask=None; name the mask.")
+def _given_strokes(name: str, section: ConfigDict, raw: Volume, box: Box) -> GivenStrokes | None:
+    """Returns the strokes that come from elsewhere."""
+    if section.strokes is None:
+        return None
     labels = open_volume(section.strokes, missing_as_zero=True)
     mask = None if section.mask is None else open_volume(section.mask, missing_as_zero=True)
-    shifts = [(0, 0, 0) if volume is None else grid_shift(volume, raw) for volume in (labels, mask)]
-    for volume, shift in zip((labels, mask), shifts, strict=True):
-        covered = None if volume is None else volume.box.shift([-a for a in shift])
-        if covered is not None and not raw.box.contains(covered):
+    ids = {"object_ids": section.object_ids, "background_ids": section.background_ids}
+    return open_strokes(f"annotate.annotations.{name}", (labels, mask), raw, box, **ids)
+
+
+def _sheet(section: ConfigDict, raw: Volume, box: Box, config: ConfigDict) -> Volume:
+    """Returns the volume that keeps what is painted, made where it does not exist."""
+    made = {"made_by": MADE_BY, "strokes": {"1": "object", "2": "background"}}
+    create_volume(section.painted, dtype=np.uint8, attributes=made, **_place(raw, box, config))
+    return open_volume(section.painted, missing_as_zero=True)
+
+
+def _open_strokes(name: str, section: ConfigDict, raw: Volume, box: Box) -> Strokes:
+    """Returns the strokes of an annotation, after checking that they can be read where raw is."""
+    where = f"annotate.annotations.{name}"
+    given = _given_strokes(name, section, raw, box)
+    if section.painted is None or not Path(section.painted).exists():
+        if given is None:
             raise ValueError(
-                f"{where}: strokes {volume and volume.address} cover voxels {covered.start}-{covered.stop} of raw, "
-                f"whose shape is {raw.shape}; crop them to raw, or correct their offset_nm."
+                f"{where}.strokes=None, and nothing is painted yet in painted={section.painted!r}; name a volume of "
+                f"strokes, or open the window with annotate.window={name!r}."
             )
-    on_labels, on_mask = (int3(np.add(region.start, shift).tolist(), "shift") for shift in shifts)
-    return _Strokes(name, labels, mask, on_labels, on_mask, objects, background)
+        return given
+    volume = open_volume(section.painted, missing_as_zero=True)
+    shift = place_in(volume, raw, box, where)
+
+    def painted(part: Box) -> Kinds:
+        return read_inside(volume, part.shift(shift)).astype(np.uint8)
+
+    return painted if given is None else overlaid(given, painted)
+
+
+def _paint(name: str, sheet: Volume, raw: Volume, box: Box, *, region: Region, config: ConfigDict) -> None:
+    """Opens the window for one annotation, and returns when it is closed."""
+    section = config.annotations[name]
+    painting = Painting(
+        Sheet(sheet),
+        _given_strokes(name, section, raw, box),
+        cut=lambda strokes: _cut(name, section, region, strokes),
+        save=lambda cut: _write(section, cut, config),
+    )
+    logger.info("paint strokes of %s in the window; what is painted is kept in %s", name, section.painted)
+    show(painting, raw, box, f"{name} in {raw.address}")
+
+
+def _divided(raw: Volume, box: Box, *, config: ConfigDict, workdir: Path) -> Region:
+    """Returns the region with its supervoxels and graph."""
+    blocks = list(tiles(Box.of_shape(box.shape), _block_shape(config)))
+    lattice = Lattice(box.shape, lattice_pitch(config.supervoxels.pitch_nm, raw.voxel_size_nm))
+    ids = _divide(raw, box, lattice, blocks, config=config, workdir=workdir)
+    pieces = [_load_piece(_piece_path(workdir, index)) for index in range(len(blocks))]
+    return Region(ids, join(pieces, lattice.count), lattice, blocks)
 
 
 def _divide(
@@ -174,87 +209,51 @@ def _examined(raw: Volume, region: Box, lattice: Lattice, block: Box, *, section
     return found[block.shift([-a for a in around.start]).slices], piece
 
 
-def _annotate(
-    name: str,
-    section: ConfigDict,
-    graph: Graph,
-    ids: Volume,
-    strokes: _Strokes,
-    *,
-    blocks: list[Box],
-    lattice: Lattice,
-    config: ConfigDict,
-) -> dict[str, Any]:
-    """Cuts the graph, and writes labels and mask of one annotation; returns what it consists of."""
+def _annotate(name: str, section: ConfigDict, region: Region, strokes: Strokes, config: ConfigDict) -> dict[str, Any]:
+    """Cuts the region, and writes labels and mask of one annotation; returns what it consists of."""
     began = time.monotonic()
-    stroked = [stroked_ids(ids.read(block), kinds) for block in blocks if (kinds := strokes.kinds(block)).any()]
-    if not stroked:
-        raise ValueError(
-            f"annotate.annotations.{name}: {strokes.labels.address} has no strokes in the region; draw some there, or "
-            "change annotate.start and stop."
-        )
-    kinds = kinds_of(stroked, lattice.count)
-    numbers = {kind: int((kinds == number).sum()) for number, kind in ((1, "object"), (2, "background"), (3, "both"))}
-    if not (numbers["object"] and numbers["background"]):
-        raise ValueError(
-            f"annotate.annotations.{name}: {strokes.labels.address} has {numbers['object']} supervoxels under object "
-            f"strokes alone and {numbers['background']} under background strokes alone, both kinds are needed: "
-            "add strokes."
-        )
-    settings = {key: section[key] for key in ("smoothness", "ridge", "surroundings", "bias")}
-    labels = label_supervoxels(graph, kinds, **settings)
-    row: dict[str, Any] = {"supervoxels": lattice.count, "contacts": len(graph.pairs), "stroked": numbers}
-    row["seconds_to_cut"] = round(time.monotonic() - began, 2)
-    if numbers["both"] > _MANY_SHARED * sum(numbers.values()):
+    cut = _cut(name, section, region, strokes)
+    row = cut.row()
+    if row["stroked"]["both"] > _MANY_SHARED * sum(row["stroked"].values()):
         logger.warning(
             "%s: %d of %d stroked supervoxels have strokes of both kinds; they are divided by distance. Smaller "
             "supervoxels (pitch_nm) follow the strokes better.",
             name,
-            numbers["both"],
-            sum(numbers.values()),
+            row["stroked"]["both"],
+            sum(row["stroked"].values()),
         )
-    _write(section, ids, strokes, labels, kinds, blocks=blocks, lattice=lattice, config=config)
-    row["object_voxels_share"] = float((labels * graph.sizes).sum() / graph.sizes.sum())
+    _write(section, cut, config)
     row["seconds"] = round(time.monotonic() - began, 2)
     logger.info("%s: %s", section.target, row)
     return row
 
 
-def _write(
-    section: ConfigDict,
-    ids: Volume,
-    strokes: _Strokes,
-    labels: npt.NDArray[np.bool_],
-    kinds: Kinds,
-    *,
-    blocks: list[Box],
-    lattice: Lattice,
-    config: ConfigDict,
-) -> None:
+def _cut(name: str, section: ConfigDict, region: Region, strokes: Strokes) -> Cut:
+    """Cuts the region as one annotation asks for."""
+    where = f"annotate.annotations.{name}: {section.strokes or section.painted}"
+    settings = {key: section[key] for key in ("smoothness", "ridge", "surroundings", "bias")}
+    return cut_region(region, strokes, name=where, **settings)
+
+
+def _write(section: ConfigDict, cut: Cut, config: ConfigDict) -> None:
     """Writes labels and mask in place of those of an earlier cut."""
     for part in ("labels", "mask"):
         _remove_own(f"{section.target}/{part}")
+    ids, blocks = cut.region.ids, cut.region.blocks
     made = {"made_by": MADE_BY, "settings": json.loads(section.to_json())}
-    place = _place(ids, ids.box, config)
-    drawn, mask = (
-        create_volume(f"{section.target}/{part}", dtype=np.uint8, attributes=made, **place)
+    labels, mask = (
+        create_volume(f"{section.target}/{part}", dtype=np.uint8, attributes=made, **_place(ids, ids.box, config))
         for part in ("labels", "mask")
     )
-    border = max(section.border_inwards, section.border_outwards)
-    # A supervoxel that is divided has to be seen as a whole.
-    margin = border + (2 * lattice.reach if (kinds == BOTH).any() else 0)
+    border = {key: section[key] for key in ("border_inwards", "border_outwards")}
 
     def write(block: Box) -> None:
-        around = block.grow(margin).intersect(ids.box)
-        given = strokes.kinds(around)
-        found = paint(labels, kinds, ids.read(around), given, voxel_size_nm=ids.voxel_size_nm)
-        unsure = exclusion_zone(found, inwards=section.border_inwards, outwards=section.border_outwards)
-        inner = block.shift([-a for a in around.start]).slices
-        drawn.write(block, found[inner])
-        mask.write(block, (~unsure | (given != 0))[inner].astype(np.uint8))
+        found, sure = cut.labels_and_mask(block, **border)
+        labels.write(block, found)
+        mask.write(block, sure)
 
     run_blocks(write, blocks, label=f"labels of {section.target}", num_threads=config.num_threads)
-    for volume in (drawn, mask):
+    for volume in (labels, mask):
         write_pyramid(volume, labels=True)
 
 
@@ -262,7 +261,8 @@ def _check_targets(config: ConfigDict) -> None:
     """Raises if a cut would replace what is read, or what another one wrote."""
     taken = {config.raw.rstrip("/"): "raw", config.supervoxels.target.rstrip("/"): "supervoxels.target"}
     for name, section in config.annotations.items():
-        read = {section[key].rstrip("/"): f"its {key}" for key in ("strokes", "mask") if section[key] is not None}
+        names = ("strokes", "mask", "painted")
+        read = {section[key].rstrip("/"): f"its {key}" for key in names if section[key] is not None}
         for part in ("labels", "mask"):
             address = f"{section.target.rstrip('/')}/{part}"
             if use := (taken | read).get(address):
@@ -310,15 +310,6 @@ def _place(volume: Volume, region: Box, config: ConfigDict) -> dict[str, Any]:
     offset = nm_from_voxels(region.start, volume.voxel_size_nm, volume.offset_nm)
     size = {"voxel_size_nm": volume.voxel_size_nm, "offset_nm": offset}
     return {"shape": region.shape, "chunk_shape": config.chunk_shape, **size}
-
-
-def _read_inside(volume: Volume, box: Box) -> npt.NDArray[Any]:
-    """Returns the voxels of a box, 0 where the volume has none."""
-    inside = box.intersect(volume.box)
-    values = np.zeros(box.shape, volume.dtype)
-    if inside.num_voxels:
-        values[inside.shift([-a for a in box.start]).slices] = volume.read(inside)
-    return values
 
 
 def _piece_path(workdir: Path, index: int) -> Path:

@@ -44,12 +44,13 @@ def folder(tmp_path):
     return tmp_path
 
 
-def _config(folder, block_shape=(16, 48, 48), supervoxels=None, start=None, stop=None, **changes):
+def _config(folder, block_shape=(16, 48, 48), supervoxels=None, start=None, stop=None, window=None, **changes):
     annotation = {
         "strokes": f"{folder}/cell.zarr/strokes",
         "mask": None,
         "object_ids": (1,),
         "background_ids": (2,),
+        "painted": None,
         "target": f"{folder}/cell.zarr/bodies",
         "smoothness": 2.0,
         "ridge": 3.0,
@@ -66,6 +67,7 @@ def _config(folder, block_shape=(16, 48, 48), supervoxels=None, start=None, stop
             "stop": stop,
             "supervoxels": {"target": f"{folder}/cell.zarr/supervoxels", **divided, **(supervoxels or {})},
             "annotations": {"bodies": annotation | changes},
+            "window": window,
             "block_shape": block_shape,
             "chunk_shape": (8, 16, 16),
             "num_threads": 2,
@@ -227,6 +229,54 @@ def test_regions_blocks_and_grey_values_that_cannot_be_are_refused(folder):
     config.raw = f"{folder}/wide.zarr/raw"
     with pytest.raises(ValueError, match=r"annotate.raw=.* has dtype uint16, not uint8; scale it"):
         annotate.run(config, folder)
+
+
+def test_the_window_saves_what_its_strokes_make_without_it(folder, monkeypatch):
+    """Paints in place of a person: saves in the window, and closes it with a stroke more."""
+    painted, saved = f"{folder}/cell.zarr/painted", []
+
+    def show(painting, raw, region, title):
+        painting.sheet.painted[:] = _strokes()[2:14, 4:40, :36]
+        painting.save()
+        saved.append(_read(folder / "cell.zarr/bodies/labels"))
+        painting.sheet.painted[6, 20:28, 26:34] = 1
+        painting.sheet.keep()
+
+    monkeypatch.setattr(annotate, "check_window", lambda name: None)
+    monkeypatch.setattr(annotate, "show", show)
+    part = {"start": (2, 4, 0), "stop": (14, 40, 36), "strokes": None, "painted": painted}
+    annotate.run(_config(folder, window="bodies", **part), folder)
+    volume, last = open_volume(painted, missing_as_zero=True), _read(folder / "cell.zarr/bodies/labels")
+    assert (volume.shape, volume.offset_nm) == ((12, 36, 36), (140.0, 40.0, -50.0))
+    assert open_volume(folder / "cell.zarr/bodies/labels").offset_nm == (140.0, 40.0, -50.0)
+    assert _f1(saved[0] == 1, _truth()[2:14, 4:40, :36]) > 0.85 and (saved[0] != last).any()
+    monkeypatch.delattr(annotate, "show")
+    annotate.run(_config(folder, **part), folder)
+    np.testing.assert_array_equal(_read(folder / "cell.zarr/bodies/labels"), last)
+
+
+def test_what_was_painted_counts_over_given_strokes(folder):
+    correction = np.zeros(SHAPE, np.uint8)
+    correction[8, 24:32, 26:34] = 2
+    _write(folder / "cell.zarr/painted", correction)
+    annotate.run(_config(folder, painted=f"{folder}/cell.zarr/painted"), folder)
+    labels = _read(folder / "cell.zarr/bodies/labels")
+    assert not labels[8, 24:32, 26:34].any() and labels[8, 11:14, 9:17].all()
+
+
+def test_windows_that_cannot_be_are_refused(folder, monkeypatch):
+    with pytest.raises(ValueError, match=r"annotate.window='golgi' is none of the annotations \(bodies\); name one"):
+        annotate.run(_config(folder, window="golgi"), folder)
+    with pytest.raises(ValueError, match=r"bodies.painted=None says nowhere to keep what is painted; give an address"):
+        annotate.run(_config(folder, window="bodies"), folder)
+    monkeypatch.setattr(annotate, "check_window", lambda name: pytest.fail("asked for") if name != "bodies" else None)
+    with pytest.raises(
+        ValueError, match=r"bodies.strokes=None, and nothing is painted yet in painted='.*'; name a vol"
+    ):
+        annotate.run(_config(folder, strokes=None, painted=f"{folder}/cell.zarr/painted"), folder)
+    _write(folder / "cell.zarr/painted", _strokes()[1:], offset_nm=(120.0, 0.0, -50.0))
+    with pytest.raises(ValueError, match=r"cell.zarr/painted exists already and differs"):
+        annotate.run(_config(folder, window="bodies", painted=f"{folder}/cell.zarr/painted"), folder)
 
 
 def test_a_lost_piece_of_the_graph_is_named(folder):

@@ -1,0 +1,87 @@
+"""Runs a guide: every command of it, in order, and keeps what each said and how long it took.
+
+    python -m benchmarks.guide docs/tiffs_to_training.md
+
+Takes the lines of the guide's bash blocks as they are, in the folder of the repository; `bash launch/local.sh` becomes
+this Python, so nothing is installed. Folders under `runs` that the guide writes have to be new. A command that fails
+stops the walk, unless `<!-- refused -->` stands before its block; blocks after `<!-- needs a display -->` and
+`<!-- takes longer -->` are left out. Writes benchmarks/results/<name of the guide>.json, which tests/configs_test.py
+compares with the guide: the same commands, and each line that the guide quotes is one that was printed.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RESULTS = Path(__file__).parent / "results"
+CLOCK = re.compile(r"^\d\d:\d\d:\d\d ")
+
+
+LEFT_OUT = ("needs a display", "takes longer")
+BLOCK = re.compile(r"(?:<!-- (.*?) -->\n)?```bash\n(.*?)```", re.DOTALL)
+
+
+def commands_of(text: str) -> list[tuple[str, bool]]:
+    """Returns the commands in the bash blocks of a document, one line each, and whether each is to be refused."""
+    return [
+        (line, remark == "refused")
+        for remark, block in BLOCK.findall(text)
+        if remark not in LEFT_OUT
+        for line in re.sub(r" *\\\n *", " ", block).splitlines()
+        if line.strip()
+    ]
+
+
+def ran(line: str) -> dict[str, Any]:
+    """Returns a command with its exit code, seconds, and what it printed, without the clock."""
+    command = line.replace("bash launch/local.sh", f"{sys.executable} -m asem_jax.main")
+    began, before = time.monotonic(), _processor_s()
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    said = [CLOCK.sub("", printed) for printed in done.stdout.splitlines()]
+    spent = {"seconds": round(time.monotonic() - began, 1), "processor_s": round(_processor_s() - before, 1)}
+    return {"command": line, "code": done.returncode, **spent, "said": said}
+
+
+def _processor_s() -> float:
+    """Returns what all finished children have taken of the processor."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    """Walks through the guide, and writes the record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("guide", type=Path)
+    parser.add_argument("--record", type=Path)
+    options = parser.parse_args()
+    steps = []
+    for line, refused in commands_of(options.guide.read_text()):
+        steps.append(ran(line))
+        print(f"{steps[-1]['seconds']:6.1f} s  {line}", flush=True)
+        if (steps[-1]["code"] != 0) != refused:
+            sys.exit("\n".join([*steps[-1]["said"][-20:], f"ended with code {steps[-1]['code']}; correct the guide."]))
+    record = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()},
+        **{name: round(sum(step[name] for step in steps), 1) for name in ("seconds", "processor_s")},
+        "steps": steps,
+    }
+    target = options.record or RESULTS / f"{options.guide.stem}.json"
+    target.write_text(json.dumps(record, indent=1).replace(str(ROOT), ".") + "\n")
+    print(f"{record['seconds']} s in all; {target}")
+
+
+if __name__ == "__main__":
+    main()
