@@ -288,7 +288,7 @@ def segment_volume(
       num_threads: blocks at a time.
       retries: how many times a block that fails is tried again.
     """
-    storage = {"chunk_shape": chunk_shape, "shard_shape": shard_shape, "zarr_format": zarr_format}
+    storage: dict[str, Any] = {"chunk_shape": chunk_shape, "shard_shape": shard_shape, "zarr_format": zarr_format}
     notes = {"made_from": probability.address, "threshold": threshold}
     segmentation = create_like(probability, address, np.uint8, attributes=notes, **storage)
 

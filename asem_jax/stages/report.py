@@ -115,8 +115,9 @@ def _check(
             f"report.objects names {', '.join(objects)}, but report.raw is None; name the grey values to show them on."
         )
     for volume in (raw, segmentation):
-        for region in regions if volume is not None else ():
-            voxel_shift(volume, region.labels, region.box)
+        if volume is not None:
+            for region in regions:
+                voxel_shift(volume, region.labels, region.box)
 
 
 def _named(
