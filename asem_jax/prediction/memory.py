@@ -133,12 +133,13 @@ def host_bytes_of(
         (len(model.card.organelles) + 1) * part.result_box(block.shift(part.box.start)).num_voxels
         for model, part in zip(models, plan.plans, strict=True)
     )
-    batches_read = BATCHES_AHEAD + 2  # one more is begun before the first is taken, which is stacked
-    results = (BATCHES_AHEAD + 1) + num_devices  # blocks that land, and those of the batch that came back
-    decoded = min(CACHE_BYTES, _voxels(raw.shape) + said * len(plan.write_boxes))
+    blocks = len(plan.write_boxes)
+    read_ahead = min(BATCHES_AHEAD + 2, blocks)  # one more is begun before the first is taken, which is stacked
+    results = min((BATCHES_AHEAD + 1) + num_devices, blocks)  # blocks that land, and those of the batch that came back
+    decoded = min(CACHE_BYTES, _voxels(raw.shape) + said * blocks)
     readers = BATCHES_AHEAD * num_devices
     equalising = 0 if equalisation is None else equalisation.num_bytes(raw.shape, plan.read_shape, readers)
-    return int(batches_read * num_devices * read + 2 * results * said + decoded + equalising)
+    return int(read_ahead * num_devices * read + 2 * results * said + decoded + equalising)
 
 
 def _voxels(shape: Int3) -> int:

@@ -47,9 +47,10 @@ def run(name, shape, write_shape, how=None):
     sweep_volume(job)
     return stated, now("VmHWM") - before
 
+SIZES = {"small": (96, 96, 192), "large": (192, 192, 384)}
 run("warm", (48, 48, 48), (32, 32, 32))
-sizes = [run("small", (96, 96, 192), (96, 96, 96)), run("large", (192, 192, 384), (96, 96, 96))]
-print(json.dumps([*sizes, run("equalised", (96, 96, 192), (96, 96, 96), Equalisation((64, 64, 64), 0.02))]))
+sizes = [run(name, shape, (96, 96, 192)) for name, shape in SIZES.items()]
+print(json.dumps([*sizes, run("equalised", SIZES["small"], (96, 96, 192), Equalisation((64, 64, 64), 0.02))]))
 """
 
 
@@ -66,7 +67,8 @@ def test_what_is_stated_is_what_a_run_adds_and_does_not_grow_with_the_volume(tmp
     assert equalised[1] <= equalised[0] and small < equalised[0] <= 1.15 * small
     for stated, measured in ((small, taken), (large, more)):
         assert measured <= stated <= 1.3 * measured
-    assert large - small <= 3 * 192 * 192 * 384  # decoded chunks, of which a limited number is kept
+    # Decoded chunks, of which a limited number is kept, and blocks read ahead, of which the small volume has one.
+    assert large - small <= 3 * 192 * 192 * 384 + 4 * 2 * 96 * 96 * 192 * 2
 
 
 def test_memory_of_a_process_does_not_grow_with_a_large_volume(tmp_path: Path) -> None:
