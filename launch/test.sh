@@ -25,7 +25,8 @@ check() {
 check ruff check .
 check ruff format --check .
 check mypy
-check pytest "$@"
+# Two processes, each with whole files: fixtures of a file are made once. The longest files come early in the alphabet.
+check pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
 
 echo
 if [ -n "$failed" ]; then
