@@ -56,7 +56,7 @@ Figures = dict[str, Any]
 class Sizes(NamedTuple):
     """What is measured: tiles per axis, maps of the finest level, rounds."""
 
-    tiles: tuple[int, int, int] = (2, 2, 2)
+    tiles: tuple[int, int, int] = (1, 2, 2)
     num_maps: int = 32
     rounds: int = 3
 
