@@ -27,6 +27,8 @@ case "$*" in
 esac
 """
 
+PYTEST = "-m pytest -n 2 --dist loadfile --no-loadscope-reorder"
+
 
 class Checkout:
     """What the launchers need, on a machine whose only programs are a few tools and a stub of Python."""
@@ -129,7 +131,7 @@ def test_machine_without_venv_is_told_so(checkout):
 
 def test_all_checks_run_even_if_one_fails(checkout):
     words = ("-m", "not slow")
-    checks = ["-m ruff check .", "-m ruff format --check .", "-m mypy", "-m pytest -m not slow"]
+    checks = ["-m ruff check .", "-m ruff format --check .", "-m mypy", f"{PYTEST} -m not slow"]
     code, text, calls = checkout.run("launch/test.sh", *words)
     assert (code, calls[-4:]) == (0, checks), text
     assert "-e " + str(checkout.root) + "[test]" in " ".join(calls)
@@ -141,10 +143,10 @@ def test_all_checks_run_even_if_one_fails(checkout):
 def test_ci_names_the_shared_folders_that_exist(checkout, tmp_path):
     stub = STUB.replace('echo "$*"', 'echo "$* cases=$ASEM_JAX_CASES data=$ASEM_JAX_DATA"')
     (tmp_path / "bin" / "python3.11").write_text(stub)
-    assert checkout.run(".ci/run")[2][-1] == "-m pytest cases= data="
+    assert checkout.run(".ci/run")[2][-1] == f"{PYTEST} cases= data="
     (tmp_path / "shared" / "cases").mkdir(parents=True)
     call = checkout.run(".ci/run")[2][-1]
-    assert call == f"-m pytest cases={checkout.root}/../shared/cases data="
+    assert call == f"{PYTEST} cases={checkout.root}/../shared/cases data="
 
 
 def test_multi_gpu_names_the_job_and_needs_an_environment(checkout, tmp_path):

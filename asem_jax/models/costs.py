@@ -23,8 +23,8 @@ def multiplications(input_shape: Sequence[int], architecture: Architecture) -> f
 
     Example:
       >>> from asem_jax.models.architecture import asem
-      >>> multiplications((204, 204, 204), asem()) / 1e9  # 0.79e12 additions and multiplications
-      785.9...
+      >>> round(multiplications((204, 204, 204), asem()) / 1e9)
+      788
     """
     axes = [widths([n], architecture, axis)[0] for axis, n in enumerate(input_shape)]
     return float((per_voxel(architecture) * axes[0] * axes[1] * axes[2]).sum())
