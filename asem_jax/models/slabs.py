@@ -22,7 +22,7 @@ from asem_jax.models import convolution
 from asem_jax.models.architecture import Architecture
 from asem_jax.volumes.geometry import Int3
 
-SLABS = 8  # of a tile: more save little memory, since a map is left
+SLABS = 4  # of a tile: more save little memory, since a map is left, and compute more slices twice
 FEWEST_SLICES = 16  # of a slab: thinner ones compute too many slices twice
 OfOne = Callable[[jax.Array], jax.Array]
 OfTwo = Callable[[jax.Array, jax.Array], jax.Array]

@@ -56,6 +56,8 @@ OUTPUT = np.array([
 # fmt: on
 # Voxels times channels of a block, in and out: few enough for the cache, enough for the matrix product.
 _BLOCK_VALUES = 2**17
+# Columns of a block: of wider ones it would have few rows, of which each computes two more.
+_WIDEST = 48
 
 
 def convolve(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
@@ -87,7 +89,7 @@ def _forward(x: jax.Array, kernel: jax.Array, bias: jax.Array, *, relu: bool) ->
 
 
 class _Blocks(NamedTuple):
-    """Blocks of `4 * groups` slices and `rows` rows that cover a range of voxels; the last ones overlap.
+    """Blocks of `4 * groups` slices, `rows` rows and `width` columns that cover a range; the last ones overlap.
 
     `places` is [blocks, 7]: where a block starts (b, z, y, x, c), and how many of its slices and of its rows
     an earlier block has covered.
@@ -95,21 +97,26 @@ class _Blocks(NamedTuple):
 
     groups: int
     rows: int
+    width: int
     places: npt.NDArray[np.int32]
 
 
-def _blocks(shape: Sequence[int], channels: int) -> _Blocks:
-    """Returns the blocks of a range [b, z, y, x]; `channels` are those of input and output together."""
+def _blocks(shape: Sequence[int], channels: int, widest: int | None = None) -> _Blocks:
+    """Returns the blocks of a range [b, z, y, x]; `channels` are those of input and output together.
+
+    `widest` limits their columns; None = all columns.
+    """
     batch, depth, height, width = shape
     voxels = min(max(_BLOCK_VALUES // channels, 512), 4096)
-    rows = even(height, max(8, voxels // width))
-    groups = even(depth // 4, min(max(voxels // (rows * width), 1), 3))
+    columns = width if widest is None else even(width, widest)
+    rows = even(height, max(8, voxels // columns))
+    groups = even(depth // 4, min(max(voxels // (rows * columns), 1), 3))
     z, z_done = starts(depth, 4 * groups)
     y, y_done = starts(height, rows)
-    b, i, j = (index.ravel() for index in np.indices((batch, len(z), len(y))))
-    zero = np.zeros_like(b)
-    places = np.stack([b, z[i], y[j], zero, zero, z_done[i], y_done[j]], axis=1)
-    return _Blocks(groups, rows, places.astype(np.int32))
+    x, _ = starts(width, columns)
+    b, i, j, k = (index.ravel() for index in np.indices((batch, len(z), len(y), len(x))))
+    places = np.stack([b, z[i], y[j], x[k], np.zeros_like(b), z_done[i], y_done[j]], axis=1)
+    return _Blocks(groups, rows, columns, places.astype(np.int32))
 
 
 def even(total: int, largest: int) -> int:
@@ -150,10 +157,9 @@ def cut(x: jax.Array, start: jax.Array, shape: tuple[int, int, int]) -> jax.Arra
 
 def _taps(x: jax.Array, place: jax.Array, blocks: _Blocks, rows: int) -> jax.Array:
     """Returns `[6, groups * rows * width, 3 * c]`: mixed slices, the taps along x in the channels."""
-    width = x.shape[3] - 2
-    slab = cut(x, place[:5], (4 * blocks.groups + 2, rows, width + 2))
+    slab = cut(x, place[:5], (4 * blocks.groups + 2, rows, blocks.width + 2))
     mixed = _mix(_banded(INPUT, blocks.groups), slab)
-    taps = jnp.concatenate([mixed[:, :, i : i + width] for i in range(3)], axis=-1)
+    taps = jnp.concatenate([mixed[:, :, i : i + blocks.width] for i in range(3)], axis=-1)
     return taps.reshape(6, -1, taps.shape[-1])
 
 
@@ -162,19 +168,21 @@ def _forward_many(
 ) -> jax.Array:
     b, z, y, w = _output_shape(x)
     c, features = kernel.shape[3:]
-    blocks = _blocks((b, z, y, w), c + features)
+    blocks = _blocks((b, z, y, w), c + features, widest=_WIDEST)
     mix_output = _banded(OUTPUT.T, blocks.groups).T
     mixed_kernel = _mix(KERNEL, kernel).transpose(0, 2, 3, 1, 4).reshape(6, 3 * c, 3 * features)
 
     def block(out: jax.Array, place: jax.Array) -> tuple[jax.Array, None]:
         taps = _taps(x, place, blocks, blocks.rows + 2)
         products = lax.dot_general(taps, mixed_kernel, (((2,), (1,)), ((0,), (0,))))
-        slices = _mix(mix_output, products.reshape(-1, blocks.rows + 2, w, 3 * features))
+        slices = _mix(mix_output, products.reshape(-1, blocks.rows + 2, blocks.width, 3 * features))
         parts = [slices[:, j : j + blocks.rows, :, j * features : (j + 1) * features] for j in range(3)]
         total = parts[0] + parts[1] + parts[2]
         if other is not None:
             addend, start = other
-            total += cut(addend, place[:5] + np.array([0, *start, 0], np.int32), (4 * blocks.groups, blocks.rows, w))
+            total += cut(
+                addend, place[:5] + np.array([0, *start, 0], np.int32), (4 * blocks.groups, blocks.rows, blocks.width)
+            )
         return _put(out, total[None], place, bias, relu), None
 
     return lax.scan(block, jnp.zeros((b, z, y, w, features), x.dtype), jnp.asarray(blocks.places))[0]
