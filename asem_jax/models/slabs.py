@@ -104,7 +104,7 @@ def decode(
 def _of_slab(slices: int, factor: int, cropped: int, needed: int) -> _Coarse | None:
     """Returns which slices of a coarse map, repeated and cropped about their centre, are the first slab's.
 
-    None where no number of slices has this centre, as with a factor of 3.
+    None where no number of slices has this centre; then the level stays whole.
     """
     offset = (slices * factor - cropped) // 2
     for back in range(offset // factor + 1):
