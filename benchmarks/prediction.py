@@ -8,7 +8,8 @@ PyTorch's seconds divided by asem_jax's in the same round. asem_jax reads an OME
 memory, and writes probability and segmentation with all their levels. PyTorch takes tiles of 204 voxels for 110 from a
 memory map, and writes probabilities and segmentation to others. Compilation is not counted: the first round of each is
 left out. Where the phases of both are the same, in the first tile, the outcomes are compared. Of asem_jax it is
-recorded too for which share of the time its devices stood idle until the storage had read or written.
+recorded too for which share of the time its devices stood idle until the storage had read or written, and how many
+bytes a voxel of its tile takes, in slabs of z and without them, as the compiler states it.
 
 Writes benchmarks/results/prediction.json, or prediction_gpu.json on a machine with a GPU. `--quick`, a narrow network
 and one tile, checks the script: its figures say nothing, and are written only where `--output` says.
@@ -17,6 +18,7 @@ and one tile, checks the script: its figures say nothing, and are written only w
 import argparse
 import datetime
 import json
+import math
 import os
 import sys
 import tempfile
@@ -32,13 +34,14 @@ import optax
 from asem_jax.models.architecture import asem
 from asem_jax.models.model import Model, ModelCard
 from asem_jax.models.shapes import valid_input_shape
+from asem_jax.models.slabs import SLABS
 from asem_jax.models.torch_export import export_torch
 from asem_jax.prediction.forecast import forecast
 from asem_jax.prediction.job import make_job
 from asem_jax.prediction.predictor import sweep_volume
 from asem_jax.prediction.waiting import Waiting
 from asem_jax.training.step import init_state
-from asem_jax.volumes.geometry import Box
+from asem_jax.volumes.geometry import Box, Int3
 from asem_jax.volumes.volume import Volume, create_volume, open_volume
 from benchmarks.network import machine
 from benchmarks.worker import Process
@@ -116,6 +119,9 @@ def measure(sizes: Sizes, torch_python: str) -> Figures:
         "write_shape": list(job.plan.write_shape),
         "tile_shape": list(job.plan.read_shape),
         "memory_gb": forecast(job).memory.host / 1e9,
+        "bytes_per_voxel_of_tile": {
+            name: bytes_per_voxel(model, job.plan.read_shape, slabs) for name, slabs in (("slabs", SLABS), ("whole", 1))
+        },
         "rounds": rounds,
         "median_s": medians,
         "mvoxel_per_s": {name: box.num_voxels / seconds / 1e6 for name, seconds in medians.items()},
@@ -168,6 +174,14 @@ def take_turn(number: int, model: Model, raw: Volume, theirs: Process, folder: P
     seconds = {name: turns[name]() for name in (list(turns) if number % 2 else list(turns)[::-1])}
     print(f"round {number}: {seconds}", file=sys.stderr, flush=True)
     return seconds | {name: waiting.to_dict()[name] for name in WAITING}
+
+
+def bytes_per_voxel(model: Model, tile_shape: Int3, slabs: int) -> float:
+    """Returns what the maps of a tile take, per voxel of it; memory of the compiler's own, without raw and result."""
+    network = model.card.network(slabs=slabs)
+    tile = jax.ShapeDtypeStruct((1, *tile_shape, 1), np.float32)
+    memory = jax.jit(network.apply).lower({"params": model.params}, tile).compile().memory_analysis()
+    return float(memory.temp_size_in_bytes) / math.prod(tile_shape)
 
 
 def largest_difference(folder: Path) -> float:
