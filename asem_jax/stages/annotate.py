@@ -11,7 +11,6 @@ of the region, and 2 kB per supervoxel under strokes.
 
 import json
 import logging
-import os
 import shutil
 import time
 from dataclasses import fields
@@ -36,8 +35,10 @@ from asem_jax.segmentation.strokes import (
 )
 from asem_jax.segmentation.supervoxels import Ids, Lattice, grow_supervoxels, halo, lattice_pitch, slope, smoothed
 from asem_jax.stages.window import check_window, show
-from asem_jax.volumes.blockwise import Ledger, run_blocks
+from asem_jax.volumes.blockwise import run_blocks
+from asem_jax.volumes.files import replaced, write_json
 from asem_jax.volumes.geometry import Box, Int3, int3, nm_from_voxels, tiles
+from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.pyramid import write_pyramid
 from asem_jax.volumes.volume import Volume, create_volume, open_volume
 
@@ -69,7 +70,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     if sheet is not None:
         _paint(config.window, sheet, raw, box, region=region, config=config)
     rows = {name: _annotate(name, section, region, strokes[name], config) for name, section in chosen.items()}
-    (workdir / "annotate.json").write_text(json.dumps(rows, indent=2) + "\n")
+    write_json(workdir / "annotate.json", rows)
 
 
 def _chosen(config: ConfigDict) -> dict[str, ConfigDict]:
@@ -319,9 +320,13 @@ def _piece_path(workdir: Path, index: int) -> Path:
 
 def _save_piece(path: Path, piece: Piece) -> None:
     """Writes a piece in one step, so that a crash leaves no half of it."""
-    part = path.with_suffix(".part.npz")
-    np.savez(part, allow_pickle=False, **{field.name: getattr(piece, field.name) for field in fields(piece)})
-    os.replace(part, path)
+    arrays = {field.name: getattr(piece, field.name) for field in fields(piece)}
+
+    def write(part: Path) -> None:
+        with part.open("wb") as file:  # by its name NumPy would write another one
+            np.savez(file, allow_pickle=False, **arrays)
+
+    replaced(path, write)
 
 
 def _load_piece(path: Path) -> Piece:

@@ -30,6 +30,7 @@ from asem_jax.simulation.annotation import (
 )
 from asem_jax.simulation.strokes import Strokes, stroke_effort, stroked
 from asem_jax.volumes.blockwise import run_blocks
+from asem_jax.volumes.files import write_json
 from asem_jax.volumes.geometry import Box, Int3, int3, tiles
 from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.pyramid import write_pyramid
@@ -62,7 +63,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
         else:
             efforts[name] = _effort_of_strokes(annotator, sources[name], blocks, section.seed)
     rows = {name: asdict(effort) | {"seconds": pace.seconds(effort)} for name, effort in efforts.items()}
-    (workdir / "annotations.json").write_text(json.dumps(rows, indent=2) + "\n")
+    write_json(workdir / "annotations.json", rows)
     logger.info("%s", table(rows))
 
 

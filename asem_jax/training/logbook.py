@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from tensorboardX import SummaryWriter
 
+from asem_jax.volumes.files import write_text
+
 FILE = "metrics.jsonl"
 
 
@@ -24,9 +26,7 @@ class Logbook:
         """Opens the record and drops its entries after `first_step`."""
         path = workdir / FILE
         kept = [line for line in whole_lines(path) if json.loads(line)["step"] <= first_step]
-        part = path.with_suffix(".part")
-        part.write_text("".join(kept))
-        part.replace(path)  # at once, so that a kill here loses nothing
+        write_text(path, "".join(kept))
         self._file = path.open("a")
         self._events = SummaryWriter(str(workdir), purge_step=first_step + 1, write_to_disk=True)
 
