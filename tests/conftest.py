@@ -21,6 +21,7 @@ os.environ["PYTHONPATH"] = str(Path(__file__).parent.parent)
 
 import jax
 import pytest
+from ml_collections import ConfigDict
 
 # Imports PyTorch, which is optional; the tests that use it skip themselves.
 collect_ignore = ["torch_networks.py"]
@@ -89,3 +90,12 @@ def strict_dtypes() -> Iterator[None]:
     """Forbids implicit dtype promotion in a test of pure functions (optax needs the standard rules)."""
     with jax.numpy_dtype_promotion("strict"):
         yield
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[ConfigDict]:
+    """Section `cluster` of a Dask scheduler with two processes, which all tests share; skips without Dask."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as running:
+        section = {"address": running.scheduler_address, "num_workers": None, "threads_per_worker": 1}
+        yield ConfigDict({**section, "cores": None, "memory": None, "walltime": None, "directives": ()})
