@@ -126,6 +126,7 @@ def analyse() -> dict[str, object]:
         "tables": ("csv",),
         "block_shape": (128, 128, 128),
         "num_threads": 2,
+        "cluster": None,
     }
 
 
