@@ -67,6 +67,7 @@ SUPERIMPOSE: Settings = {
     "shard_shape": "unit of a file, zarr 3 only, multiples of chunk_shape; None = each chunk is a file",
     "zarr_format": "2 (OME-Zarr 0.4) or 3 (OME-Zarr 0.5)",
     "num_threads": "blocks in work at a time",
+    "cluster": CLUSTER,
 }
 
 COMPARED: Settings = {
