@@ -139,6 +139,7 @@ def test_parts_that_are_not_asked_for_are_left_out_and_a_second_run_writes_the_s
 def test_workers_of_a_cluster_measure_what_threads_measure(config, tmp_path, cluster, monkeypatch):
     with config.ignore_type():
         config.pores = config.pits = None
+    del config.objects["pores"], config.objects["caveolae"]
     monkeypatch.setattr(analyse, "draw_objects", lambda table: b"")
     analyse.run(config, tmp_path)
     folder = tmp_path / "analysis"
