@@ -36,6 +36,7 @@ def analyse(cell: str) -> dict[str, object]:
         "tables": ("csv",),
         "block_shape": (128, 128, 128),
         "num_threads": 2,
+        "cluster": None,
     }
 
 

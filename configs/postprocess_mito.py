@@ -41,5 +41,6 @@ def get_config() -> ConfigDict:
             "zarr_format": 2,
             "num_threads": 2,
             "retries": 2,
+            "cluster": None,
         }
     )

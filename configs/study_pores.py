@@ -69,6 +69,7 @@ def get_config() -> ConfigDict:
                 "zarr_format": 2,
                 "num_threads": 2,
                 "retries": 2,
+                "cluster": None,
                 **exclusion_zone,
             },
             "evaluate": {
@@ -117,6 +118,7 @@ def analyse() -> dict[str, object]:
         "tables": ("csv",),
         "block_shape": (128, 128, 128),
         "num_threads": 2,
+        "cluster": None,
     }
 
 

@@ -51,6 +51,7 @@ def get_config() -> ConfigDict:
                 "shard_shape": None,
                 "zarr_format": 2,
                 "num_threads": 2,
+                "cluster": None,
             },
             "report": {
                 "title": "Four organelles in one volume",

@@ -85,6 +85,7 @@ def get_config() -> ConfigDict:
                 "zarr_format": 2,
                 "num_threads": 2,
                 "retries": 2,
+                "cluster": None,
                 "exclude_inwards": 0,
                 "exclude_outwards": 0,
             },

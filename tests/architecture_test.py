@@ -39,6 +39,7 @@ OWNERS = {
     "dask": ("volumes.cluster",),
     "distributed": ("volumes.cluster",),
     "dask_jobqueue": ("volumes.cluster",),
+    "cloudpickle": ("volumes.cluster",),
     "flax": ("models",),
     "orbax": ("models.checkpoint",),
     "torch": ("models.torch_weights",),
@@ -54,7 +55,10 @@ OWNERS = {
     "absl": (),  # logging.getLogger(__name__) is what main shows
 }
 NO_STAGES = ("recipe", "window")  # what the config of a stage holds, and a window: stages may import them
-OPTIONAL = {"distributed", "dask_jobqueue", "torch", "neuroglancer", "napari", "magicgui", "flatbuffers", "pyarrow"}
+OPTIONAL = {
+    *("distributed", "dask_jobqueue", "cloudpickle", "torch", "neuroglancer", "napari", "magicgui", "flatbuffers"),
+    "pyarrow",
+}
 NAMELESS = {"utils", "util", "common", "helpers", "helper", "core", "base", "misc", "tools"}
 
 MODULE_LINES = 400

@@ -1,6 +1,8 @@
 """Settings of the whole suite: strict JAX on eight simulated devices, and the data that tests may ask for."""
 
 import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ os.environ["PYTHONPATH"] = str(Path(__file__).parent.parent)
 
 import jax
 import pytest
+from ml_collections import ConfigDict
 
 # Imports PyTorch, which is optional; the tests that use it skip themselves.
 collect_ignore = ["torch_networks.py"]
@@ -89,3 +92,23 @@ def strict_dtypes() -> Iterator[None]:
     """Forbids implicit dtype promotion in a test of pure functions (optax needs the standard rules)."""
     with jax.numpy_dtype_promotion("strict"):
         yield
+
+
+# In a process of its own, as it has threads that log; it ends when its input does.
+_CLUSTER = """
+import sys
+from distributed import LocalCluster
+with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as running:
+    print(running.scheduler_address, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[ConfigDict]:
+    """Section `cluster` of a Dask scheduler with two workers, which all tests share; skips without Dask."""
+    pytest.importorskip("distributed")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", _CLUSTER], **pipes) as running:
+        section = {"address": running.stdout.readline().strip(), "num_workers": None, "threads_per_worker": 1}
+        yield ConfigDict({**section, "cores": None, "memory": None, "walltime": None, "directives": ()})

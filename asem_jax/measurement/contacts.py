@@ -6,7 +6,6 @@ area is that of `crossings`, on the side of the first object; a part that is nea
 block is read with what is within the distance around it, so any block shape gives the same table to the last bit.
 """
 
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +18,12 @@ from asem_jax.measurement.crossings import STEPS, area_per_crossing, neighbours
 from asem_jax.measurement.morphometry import present
 from asem_jax.measurement.scoring import voxel_shift
 from asem_jax.measurement.tables import Columns
-from asem_jax.volumes.blockwise import run_blocks
+from asem_jax.volumes.blockwise import Workers, run_blocks
 from asem_jax.volumes.geometry import Box, Float3, Int3, tiles
 from asem_jax.volumes.volume import Volume
 
-# Crossings per direction, and the smallest distance, of a pair of objects.
-Pairs = dict[tuple[int, int], tuple[npt.NDArray[np.int64], float]]
+# A pair of objects, its crossings per direction, and its smallest distance.
+Pair = tuple[tuple[int, int], tuple[npt.NDArray[np.int64], float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +42,14 @@ class Surface:
 
 
 def measure_contacts(
-    first: Volume, second: Volume, *, within_nm: float, block_shape: Sequence[int], num_threads: int, name: str
+    first: Volume,
+    second: Volume,
+    *,
+    within_nm: float,
+    block_shape: Sequence[int],
+    num_threads: int,
+    name: str,
+    workers: Workers | None = None,
 ) -> Columns:
     """Returns one row per pair of objects in contact, by ascending ids; no rows where nothing is near.
 
@@ -56,6 +62,7 @@ def measure_contacts(
       block_shape: voxels at a time, z y x; bounds the memory, not the result.
       num_threads: blocks at a time.
       name: what the progress display calls the contacts.
+      workers: look at the blocks instead of threads of this process.
 
     Raises:
       ValueError: the distance is shorter than a voxel, both are one volume, or they do not fit each other.
@@ -69,23 +76,24 @@ def measure_contacts(
         raise ValueError(f"contacts {name}: first and second are both {first.address}; name two volumes.")
     shift = voxel_shift(second, first, first.box)
     reach = [int(within_nm / side) for side in first.voxel_size_nm]
-    pairs: Pairs = {}
-    lock = threading.Lock()
+    pairs: dict[tuple[int, int], tuple[npt.NDArray[np.int64], float]] = {}
 
-    def count(block: Box) -> None:
+    def count(block: Box) -> list[Pair]:
         near = block.grow(reach).intersect(first.box)
         others = second.read(near.shift(shift))
         if not others.any():
-            return
+            return []
         read = block.grow(1).intersect(first.box)
         surface = surface_of(first.read(read), block, read)
-        found = block_pairs(surface, others, near, voxel_size_nm=first.voxel_size_nm, within_nm=within_nm)
-        with lock:
-            for pair, (crossings, gap) in found:
-                known = pairs.get(pair, (0, gap))
-                pairs[pair] = (known[0] + crossings, min(known[1], gap))
+        return list(block_pairs(surface, others, near, voxel_size_nm=first.voxel_size_nm, within_nm=within_nm))
 
-    run_blocks(count, tiles(first.box, block_shape), label=f"contacts {name}", num_threads=num_threads)
+    def collect(found: list[Pair]) -> None:
+        for pair, (crossings, gap) in found:
+            known = pairs.get(pair, (0, gap))
+            pairs[pair] = (known[0] + crossings, min(known[1], gap))
+
+    blocks = tiles(first.box, block_shape)
+    run_blocks(count, blocks, label=f"contacts {name}", num_threads=num_threads, workers=workers, collect=collect)
     ordered = sorted(pairs)
     areas = area_per_crossing(first.voxel_size_nm)
     return {
@@ -119,7 +127,7 @@ def surface_of(ids: npt.NDArray[Any], block: Box, read: Box) -> Surface:
 
 def block_pairs(
     surface: Surface, others: npt.NDArray[Any], near: Box, *, voxel_size_nm: Float3, within_nm: float
-) -> Iterator[tuple[tuple[int, int], tuple[npt.NDArray[np.int64], float]]]:
+) -> Iterator[Pair]:
     """Yields pairs of ids, with crossings per direction [13] and the smallest distance, nm.
 
     Args:

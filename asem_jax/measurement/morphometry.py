@@ -8,7 +8,6 @@ Moments are those of the union of the voxels, each a box; surface area is that o
 """
 
 import logging
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ import numpy.typing as npt
 from asem_jax.measurement.crossings import STEPS, area_per_crossing, crossed
 from asem_jax.measurement.scoring import voxel_shift
 from asem_jax.measurement.tables import Columns, Table, rows_where
-from asem_jax.volumes.blockwise import run_blocks
+from asem_jax.volumes.blockwise import Workers, run_blocks
 from asem_jax.volumes.geometry import Box, Float3, Int3, tiles
 from asem_jax.volumes.volume import Volume
 
@@ -63,6 +62,7 @@ def measure_objects(
     block_shape: Sequence[int],
     num_threads: int,
     name: str,
+    workers: Workers | None = None,
 ) -> Columns:
     """Returns the table of all objects of a volume, one row per object, by ascending id.
 
@@ -78,6 +78,7 @@ def measure_objects(
       block_shape: voxels at a time, z y x; bounds the memory, not the result.
       num_threads: blocks at a time.
       name: what the progress display calls the objects.
+      workers: read and measure the blocks instead of threads of this process.
 
     Raises:
       ValueError: the volumes do not fit each other or have other types; nothing is above 0.
@@ -86,21 +87,22 @@ def measure_objects(
     shift = None if raw is None else voxel_shift(raw, objects, objects.box)
     middle: Int3 = (objects.shape[0] // 2, objects.shape[1] // 2, objects.shape[2] // 2)
     parts: list[Sums] = []
-    lock = threading.Lock()
 
-    def count(block: Box) -> None:
+    def count(block: Box) -> list[Sums]:
         read = block.grow(1).intersect(objects.box)
         ids = objects.read(read)
         if not ids.any():
-            return
+            return []
         grey = None if raw is None or shift is None else raw.read(block.shift(shift))
-        sums = block_sums(ids, block, read, grey=grey, whole=objects.box, middle=middle)
-        with lock:
-            parts.append(sums)
-            if len(parts) > _APART:
-                parts[:] = [total(parts)]
+        return [block_sums(ids, block, read, grey=grey, whole=objects.box, middle=middle)]
 
-    run_blocks(count, tiles(objects.box, block_shape), label=f"measure {name}", num_threads=num_threads)
+    def collect(found: list[Sums]) -> None:
+        parts.extend(found)
+        if len(parts) > _APART:
+            parts[:] = [total(parts)]
+
+    blocks = tiles(objects.box, block_shape)
+    run_blocks(count, blocks, label=f"measure {name}", num_threads=num_threads, workers=workers, collect=collect)
     if not parts or not total(parts).ids.size:
         raise ValueError(
             f"{objects.address} holds no object: no voxel is above 0. Look at what made it (a threshold too high?), or "

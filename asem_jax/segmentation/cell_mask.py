@@ -94,7 +94,7 @@ def write_cell_mask(raw: Volume, target: Volume, make: MakeVolume, *, rule: Cell
     """
     factors = _factors(raw, target)
     texture, kept, filled = (make(name, np.dtype(np.uint8)) for name in ("texture", "kept", "filled"))
-    _write_texture(coarsened(raw, factors, labels=False), texture, rule.texture_nm, job)
+    _write_texture(raw, factors, texture, rule.texture_nm, job)
     level = _level(texture, rule.threshold, job)
     _keep_pieces(texture, kept, level, rule.min_um3, job)
     most = math.inf if rule.max_hole_um3 is None else rule.max_hole_um3 * 1e9
@@ -182,17 +182,18 @@ def _factors(raw: Volume, target: Volume) -> Int3:
     return z, y, x
 
 
-def _write_texture(grey: Volume, texture: Volume, texture_nm: float, job: BlockJob) -> None:
+def _write_texture(raw: Volume, factors: Int3, texture: Volume, texture_nm: float, job: BlockJob) -> None:
     """Writes the texture of a volume, chunk by chunk: a chunk is many voxels of raw."""
-    sigmas = float3([texture_nm / size for size in grey.voxel_size_nm], "texture_nm")
+    sigmas = float3([texture_nm / size for size in texture.voxel_size_nm], "texture_nm")
     halo = [int(REACH * sigma + 0.5) + 1 for sigma in sigmas]
 
     def write(_: int, box: Box) -> None:
+        grey = coarsened(raw, factors, labels=False)  # here, as a view cannot go to a worker
         levels = texture_levels(read_reflected(grey, box.grow(halo)), sigmas)
         texture.write(box, np.ascontiguousarray(levels[Box.of_shape(box.shape, halo).slices]))
 
     chunks = replace(job, block_shape=texture.chunk_shape)
-    chunks.sweep(write, texture.box, name="texture", label=f"texture of {grey.address}")
+    chunks.sweep(write, texture.box, name="texture", label=f"texture of {raw.address}")
 
 
 def _level(texture: Volume, threshold: float | None, job: BlockJob) -> int:

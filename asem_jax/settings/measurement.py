@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from asem_jax.settings.volumes import CLUSTER
+
 Settings = dict[str, Any]
 
 ANALYSE: Settings = {
@@ -32,4 +34,5 @@ ANALYSE: Settings = {
     "tables": "formats of the tables: csv, parquet (extra `tables`)",
     "block_shape": "voxels at a time, z y x; bounds the memory, not the result",
     "num_threads": "blocks at a time",
+    "cluster": CLUSTER,
 }

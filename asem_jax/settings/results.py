@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from asem_jax.settings.volumes import RETRIES
+from asem_jax.settings.volumes import CLUSTER, RETRIES
 
 Settings = dict[str, Any]
 
@@ -39,6 +39,7 @@ POSTPROCESS: Settings = {
     "zarr_format": "2 (OME-Zarr 0.4) or 3 (OME-Zarr 0.5)",
     "num_threads": "blocks written at a time",
     "retries": RETRIES,
+    "cluster": CLUSTER,
 }
 
 SUPERIMPOSE: Settings = {
@@ -66,6 +67,7 @@ SUPERIMPOSE: Settings = {
     "shard_shape": "unit of a file, zarr 3 only, multiples of chunk_shape; None = each chunk is a file",
     "zarr_format": "2 (OME-Zarr 0.4) or 3 (OME-Zarr 0.5)",
     "num_threads": "blocks in work at a time",
+    "cluster": CLUSTER,
 }
 
 COMPARED: Settings = {

@@ -25,6 +25,7 @@ from asem_jax.measurement.pores import measure_pores
 from asem_jax.measurement.scoring import voxel_shift
 from asem_jax.measurement.tables import Columns, check_formats, rows_where, write_table
 from asem_jax.reporting.plots import draw_objects, draw_pits, draw_pores
+from asem_jax.volumes.cluster import open_workers
 from asem_jax.volumes.files import replaced, write_json
 from asem_jax.volumes.volume import Volume, open_volume
 
@@ -49,8 +50,11 @@ def run(config: ConfigDict, workdir: Path) -> None:
     others = open_others(config)
     check(config, volumes, others)
     folder = workdir / "analysis"
-    (folder / "summary.json").unlink(missing_ok=True)
-    tables = measure_all(config, volumes, others["raw"], folder)
+    with open_workers(config.cluster and config.cluster.to_dict()) as workers:
+        (folder / "summary.json").unlink(missing_ok=True)
+        speed = {"block_shape": config.block_shape, "num_threads": config.num_threads, "workers": workers}
+        tables = measure_all(config, volumes, others["raw"], folder, speed)
+        contacts = {name: analyse_contacts(config, name, volumes, folder, speed) for name in config.contacts}
     summary: dict[str, Any] = {
         "objects": {name: {"address": volumes[name].address, **of_objects(table)} for name, table in tables.items()}
     }
@@ -58,8 +62,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
         summary["pores"] = analyse_pores(config, volumes, tables, others["pores.envelope"], folder)
     if config.pits is not None:
         summary["pits"] = analyse_pits(config, volumes, tables, others["pits.membrane"], folder)
-    summary["contacts"] = {name: analyse_contacts(config, name, volumes, folder) for name in config.contacts}
-    write_json(folder / "summary.json", summary)
+    write_json(folder / "summary.json", summary | {"contacts": contacts})
     logger.info("tables, plots and summary.json are in %s", folder)
 
 
@@ -104,14 +107,20 @@ def check(config: ConfigDict, volumes: Mapping[str, Volume], others: Mapping[str
 
 
 def measure_all(
-    config: ConfigDict, volumes: Mapping[str, Volume], raw: Volume | None, folder: Path
+    config: ConfigDict, volumes: Mapping[str, Volume], raw: Volume | None, folder: Path, speed: Mapping[str, Any]
 ) -> dict[str, Columns]:
-    """Returns the table of each volume of objects, written and drawn as `objects_<name>`."""
+    """Returns the table of each volume of objects, written and drawn as `objects_<name>`.
+
+    Args:
+      config: the section "analyse".
+      volumes: of objects, by name.
+      raw: grey values, or None.
+      folder: gets tables and pictures.
+      speed: block_shape, num_threads and workers, as for `measure_objects`.
+    """
     tables = {}
     for name, volume in volumes.items():
-        tables[name] = measure_objects(
-            volume, raw=raw, block_shape=config.block_shape, num_threads=config.num_threads, name=name
-        )
+        tables[name] = measure_objects(volume, raw=raw, name=name, **speed)
         write_table(tables[name], folder, f"objects_{name}", config.tables)
         picture = draw_objects(rows_where(tables[name], ~tables[name]["touches_border"]))
         replaced(folder / f"objects_{name}.png", partial(Path.write_bytes, data=picture))
@@ -198,16 +207,17 @@ def analyse_pits(
     }
 
 
-def analyse_contacts(config: ConfigDict, name: str, volumes: Mapping[str, Volume], folder: Path) -> dict[str, Any]:
-    """Writes the table of one kind of contacts; returns what is said of them, as JSON."""
+def analyse_contacts(
+    config: ConfigDict, name: str, volumes: Mapping[str, Volume], folder: Path, speed: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Writes the table of one kind of contacts; returns what is said of them, as JSON; see `measure_all`."""
     settings = config.contacts[name]
     contacts = measure_contacts(
         volumes[settings.first],
         volumes[settings.second],
         within_nm=settings.within_nm,
-        block_shape=config.block_shape,
-        num_threads=config.num_threads,
         name=name,
+        **speed,
     )
     write_table(contacts, folder, f"contacts_{name}", config.tables)
     return {

@@ -31,7 +31,8 @@ from asem_jax.segmentation.parts import MakeVolume, Parts, parts_of, write_objec
 from asem_jax.segmentation.smoothing import smooth_volume
 from asem_jax.segmentation.splitting import split_objects
 from asem_jax.volumes.block_job import BlockJob
-from asem_jax.volumes.blockwise import run_blocks
+from asem_jax.volumes.blockwise import Workers, run_blocks
+from asem_jax.volumes.cluster import open_workers
 from asem_jax.volumes.files import write_json
 from asem_jax.volumes.geometry import Box, float3, int3, tiles
 from asem_jax.volumes.ledger import Ledger
@@ -39,7 +40,7 @@ from asem_jax.volumes.pyramid import write_pyramid
 from asem_jax.volumes.resample import resample_volume
 from asem_jax.volumes.volume import Volume, create_like, open_volume
 
-_SPEED = ("num_threads", "retries")
+_SPEED = ("num_threads", "retries", "cluster", "workers")
 
 logger = logging.getLogger(__name__)
 
@@ -63,33 +64,34 @@ def run(config: ConfigDict, workdir: Path) -> None:
     if other is not None:
         _check_other(other, config)
     _check_block_shape(config)
-    job = _job(config, workdir, begun=bool(ledger.finished))
-    probability = prepare_probability(probability, config, workdir, job)
-    if not (ledger.finished and notes.exists()):
-        choice = choose_threshold(
-            other or probability,
-            regions,
-            threshold=config.threshold,
-            exclude_inwards=config.exclude_inwards,
-            exclude_outwards=config.exclude_outwards,
+    with open_workers(config.cluster and config.cluster.to_dict()) as workers:
+        job = _job(config, workdir, workers, begun=bool(ledger.finished))
+        probability = prepare_probability(probability, config, workdir, job)
+        if not (ledger.finished and notes.exists()):
+            choice = choose_threshold(
+                other or probability,
+                regions,
+                threshold=config.threshold,
+                exclude_inwards=config.exclude_inwards,
+                exclude_outwards=config.exclude_outwards,
+            )
+            write_json(notes, choice)
+        if ledger.is_complete:
+            return
+        choice = json.loads(notes.read_text())
+        later = config.fill_holes_nm3 is not None or config.objects is not None
+        mask = segment_volume(
+            probability,
+            f"{config.target}/{STEPS}/thresholded" if later else f"{config.target}/segmentation",
+            threshold=choice["threshold"],
+            ledger=ledger,
+            **_storage(config, job),
         )
-        write_json(notes, choice)
-    if ledger.is_complete:
-        return
-    choice = json.loads(notes.read_text())
-    later = config.fill_holes_nm3 is not None or config.objects is not None
-    mask = segment_volume(
-        probability,
-        f"{config.target}/{STEPS}/thresholded" if later else f"{config.target}/segmentation",
-        threshold=choice["threshold"],
-        ledger=ledger,
-        **_storage(config),
-    )
-    if later:
-        write_json(notes, choice | {"steps": refine(mask, config, job)})
-    else:
-        _finish(mask, ledger, labels=True)
-    ledger.mark_complete()
+        if later:
+            write_json(notes, choice | {"steps": refine(mask, config, job)})
+        else:
+            _finish(mask, ledger, labels=True)
+        ledger.mark_complete()
     for folder in (Path(f"{config.target}/{STEPS}"), job.folder):
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -109,7 +111,7 @@ def prepare_probability(probability: Volume, config: ConfigDict, workdir: Path, 
             f"{config.target}/probability_resampled",
             voxel_size_nm=config.voxel_size_nm,
             ledger_path=workdir / "ledgers" / "postprocess-probability.jsonl",
-            **_storage(config),
+            **_storage(config, job),
         )
     if config.smoothing_nm is None:
         return probability
@@ -198,7 +200,7 @@ def resample_probability(
       address: where the resampled one is written.
       voxel_size_nm: wanted, z y x; whole multiples or fractions of the present one.
       ledger_path: of the blocks written.
-      **storage: chunk_shape, shard_shape, zarr_format, num_threads and retries, as for `segment_volume`.
+      **storage: chunk_shape, shard_shape, zarr_format, num_threads, retries and workers, as for `segment_volume`.
     """
     wanted = float3(voxel_size_nm, "postprocess.voxel_size_nm")
     if np.allclose(wanted, probability.voxel_size_nm, rtol=1e-6):
@@ -272,6 +274,7 @@ def segment_volume(
     ledger: Ledger,
     num_threads: int,
     retries: int,
+    workers: Workers | None = None,
 ) -> Volume:
     """Writes where `probability` is at least `threshold`; continues where it stopped. Returns that volume.
 
@@ -287,6 +290,7 @@ def segment_volume(
       ledger: of this job.
       num_threads: blocks at a time.
       retries: how many times a block that fails is tried again.
+      workers: do the blocks instead of threads of this process.
     """
     storage: dict[str, Any] = {"chunk_shape": chunk_shape, "shard_shape": shard_shape, "zarr_format": zarr_format}
     notes = {"made_from": probability.address, "threshold": threshold}
@@ -296,7 +300,15 @@ def segment_volume(
         segmentation.write(block, apply_threshold(probability.read(block), threshold).astype(np.uint8))
 
     blocks = tiles(segmentation.box, segmentation.chunk_shape)
-    run_blocks(segment, blocks, label=f"segment {address}", ledger=ledger, num_threads=num_threads, retries=retries)
+    run_blocks(
+        segment,
+        blocks,
+        label=f"segment {address}",
+        ledger=ledger,
+        num_threads=num_threads,
+        retries=retries,
+        workers=workers,
+    )
     return segmentation
 
 
@@ -310,9 +322,10 @@ def _finish(volume: Volume, ledger: Ledger, *, labels: bool) -> None:
     ledger.mark(num_blocks)
 
 
-def _storage(config: ConfigDict) -> dict[str, Any]:
-    """Returns how volumes are stored, and how many threads write them."""
-    return {name: config[name] for name in ("chunk_shape", "shard_shape", "zarr_format", "num_threads", "retries")}
+def _storage(config: ConfigDict, job: BlockJob) -> dict[str, Any]:
+    """Returns how volumes are stored, and who writes them."""
+    words = {name: config[name] for name in ("chunk_shape", "shard_shape", "zarr_format", "num_threads", "retries")}
+    return {**words, "workers": job.workers}
 
 
 def _make(config: ConfigDict, like: Volume, name: str, dtype: np.dtype[Any]) -> Volume:
@@ -327,13 +340,14 @@ def _kept(volume: Volume, *names: str) -> dict[str, Any]:
     return {name: value for name, value in volume.attributes.items() if name in names}
 
 
-def _job(config: ConfigDict, workdir: Path, *, begun: bool) -> BlockJob:
+def _job(config: ConfigDict, workdir: Path, workers: Workers | None, *, begun: bool) -> BlockJob:
     """Returns the job of the steps around the threshold; what an earlier one left is removed."""
     folder = workdir / "ledgers" / "postprocess-steps"
     if not begun and not Path(config.target).exists():
         shutil.rmtree(folder, ignore_errors=True)
     block_shape = config.block_shape or config.shard_shape or config.chunk_shape
-    return BlockJob(folder, int3(block_shape, "block_shape"), config.num_threads, _without_speed(config.to_dict()))
+    settings = _without_speed(config.to_dict())
+    return BlockJob(folder, int3(block_shape, "block_shape"), config.num_threads, settings, workers)
 
 
 def _check_other(other: Volume, config: ConfigDict) -> None:
@@ -358,7 +372,7 @@ def _check_block_shape(config: ConfigDict) -> None:
 
 
 def _without_speed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings that decide what is written; a job may go on with another number of threads."""
+    """Returns the settings that decide what is written; a job may go on with other threads or workers."""
     return {name: value for name, value in settings.items() if name not in _SPEED}
 
 

@@ -63,10 +63,10 @@ def run(config: ConfigDict, workdir: Path) -> None:
             raise ValueError(f"preprocess.{name}.target={target!r} is {taken[target]} too; give another address.")
         taken[target] = f"the target of {name}"
         made.add(target)
-    for name, section in config.masks.items():
-        _write_mask(sources[f"masks.{name}"], name, section, workdir, config.num_threads)
     with open_workers(config.cluster and config.cluster.to_dict()) as workers:
         speed = {"num_threads": config.num_threads, "retries": config.retries, "workers": workers}
+        for name, section in config.masks.items():
+            _write_mask(sources[f"masks.{name}"], name, section, workdir, speed)
         for name, section in config.volumes.items():
             _write(sources[f"volumes.{name}"], name, section, workdir, speed)
 
@@ -121,7 +121,7 @@ def _rule(section: ConfigDict) -> CellRule:
     return CellRule(**{field.name: section[field.name] for field in fields(CellRule)})
 
 
-def _write_mask(source: Volume, name: str, section: ConfigDict, workdir: Path, num_threads: int) -> None:
+def _write_mask(source: Volume, name: str, section: ConfigDict, workdir: Path, speed: Mapping[str, Any]) -> None:
     """Writes the mask of a cell and its pyramid, or what is left of them to write."""
     folder, steps = workdir / "ledgers" / f"preprocess-mask-{name}", workdir / f"preprocess-mask-{name}.zarr"
     if not Path(section.target).exists():
@@ -153,9 +153,9 @@ def _write_mask(source: Volume, name: str, section: ConfigDict, workdir: Path, n
         target,
         lambda step, dtype: make(f"{steps}/{step}", dtype),
         rule=_rule(section),
-        job=BlockJob(folder, block_shape, num_threads, settings),
+        job=BlockJob(folder, block_shape, speed["num_threads"], settings, speed["workers"]),
     )
-    write_pyramid(target, labels=True, num_threads=num_threads)
+    write_pyramid(target, labels=True, num_threads=speed["num_threads"])
     ledger.mark_complete()
     shutil.rmtree(steps)
     logger.info("%s: cell is what varies by %.1f grey values or more", target.address, threshold)

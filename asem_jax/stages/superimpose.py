@@ -12,6 +12,7 @@ import logging
 import math
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from asem_jax import devices
 from asem_jax.segmentation.superimpose import Claim, Rule, check, superimpose
 from asem_jax.volumes.alignment import grid_shift
 from asem_jax.volumes.block_job import BlockJob
+from asem_jax.volumes.cluster import open_workers
 from asem_jax.volumes.files import write_json
 from asem_jax.volumes.geometry import int3
 from asem_jax.volumes.ledger import Ledger
@@ -51,7 +53,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     check(claims, rules, config.priority)
     reference = claims[min(claims)].segmentation
     _check_grids(claims, reference)
-    settings = {name: value for name, value in config.to_dict().items() if name != "num_threads"}
+    settings = {name: value for name, value in config.to_dict().items() if name not in ("num_threads", "cluster")}
     ledger = Ledger(workdir / "ledgers" / f"{FILE}.jsonl", settings)
     table = workdir / f"{FILE}.json"
     if ledger.is_complete and table.exists():
@@ -66,7 +68,9 @@ def run(config: ConfigDict, workdir: Path) -> None:
         made.append(create_like(reference, f"{config.target}/{name}", dtype, attributes=notes, **_storage(config)))
         return made[-1]
 
-    result = superimpose(claims, rules=rules, priority=config.priority, make=make, job=job)
+    with open_workers(config.cluster and config.cluster.to_dict()) as workers:
+        job = replace(job, workers=workers)
+        result = superimpose(claims, rules=rules, priority=config.priority, make=make, job=job)
     for volume in made:
         write_pyramid(volume, labels=True, num_threads=config.num_threads)
     write_table(workdir, result)

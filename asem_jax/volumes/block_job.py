@@ -2,18 +2,23 @@
 
 Each sweep has a ledger in the job's folder, so a job that was killed goes on in the sweep and at the block where it
 was. What a block leaves lies beside the ledgers, one .npz file per name; a file is there in whole or not at all.
+
+The blocks of a sweep share nothing but files, so that workers in other processes may do them.
 """
 
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 
-from asem_jax.volumes.blockwise import run_blocks
+from asem_jax.volumes.blockwise import Workers, run_blocks
+from asem_jax.volumes.cluster import shared
 from asem_jax.volumes.geometry import Box, Int3, tiles
 from asem_jax.volumes.ledger import Ledger
 
@@ -27,12 +32,18 @@ class BlockJob:
       block_shape: voxels in work at a time and thread, z y x; multiples of the chunks that are written.
       num_threads: blocks in work at a time.
       settings: everything that decides what the blocks hold, JSON values; a job with others is refused.
+      workers: do the blocks of sweeps instead of threads of this process; they see the same folder.
     """
 
     folder: Path
     block_shape: Int3
     num_threads: int
     settings: Mapping[str, Any]
+    workers: Workers | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves the workers behind: a copy in one of them keeps and reads arrays, and begins no sweep."""
+        return {**vars(self), "workers": None}
 
     def part(self, name: str, **settings: Any) -> "BlockJob":
         """Returns a job in a folder of its own below this one, with some settings more."""
@@ -46,24 +57,28 @@ class BlockJob:
         """Runs `function` on index and box of each block that this sweep has not finished yet.
 
         Args:
-          function: does all of a block's work; what it wrote must have landed when it returns.
+          function: does all of a block's work; what it wrote must have landed when it returns. For workers it is
+            pickled once, with all it refers to: what it changes in memory is lost.
           box: what is covered, voxels.
           name: of the sweep; its ledger is `name`.jsonl in the job's folder.
           label: what is being done, for the progress display.
         """
         settings = {**self.settings, "block_shape": self.block_shape, "box": (box.start, box.stop)}
-        run_blocks(
-            lambda block: function(*block),
-            self.blocks(box),
-            label=label,
-            ledger=Ledger(self.folder / f"{name}.jsonl", settings),
-            num_threads=self.num_threads,
-        )
+        ledger = Ledger(self.folder / f"{name}.jsonl", settings)
+        with shared(partial(_call, function), self.folder, self.workers) as call:
+            run_blocks(
+                call,
+                self.blocks(box),
+                label=label,
+                ledger=ledger,
+                num_threads=self.num_threads,
+                workers=self.workers,
+            )
 
     def keep(self, name: str, **arrays: npt.NDArray[Any]) -> None:
         """Writes `arrays` under `name`; on disk in one step, so that a crash leaves no half of them."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / f"{name}.part"
+        part = self.folder / f"{name}.{uuid4().hex}.part"  # a cluster may run a block twice at one time
         with part.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
             file.flush()
@@ -78,3 +93,7 @@ class BlockJob:
         """Returns the arrays kept under `name`, or only those `wanted`."""
         with np.load(self.folder / f"{name}.npz") as arrays:
             return {key: arrays[key] for key in wanted or arrays.files}
+
+
+def _call(function: Callable[[int, Box], object], block: tuple[int, Box]) -> object:
+    return function(*block)

@@ -28,6 +28,7 @@ from asem_jax.progress import Progress, progress
 from asem_jax.volumes.ledger import Ledger, Shard, alone, lock_path
 
 Block = TypeVar("Block")
+Result = TypeVar("Result")
 
 FAILURES_IN_A_ROW = 16
 """So many failures without a success between say that the storage is at fault, not a block: then it is waited for."""
@@ -167,7 +168,7 @@ class Agenda(Generic[Block]):
 
 
 def run_blocks(
-    function: Callable[[Block], object],
+    function: Callable[[Block], Result],
     blocks: Sequence[Block],
     *,
     label: str,
@@ -176,6 +177,7 @@ def run_blocks(
     retries: int = 0,
     shard: Shard | None = None,
     workers: Workers | None = None,
+    collect: Callable[[Result], object] | None = None,
 ) -> None:
     """Runs `function` on each block that the ledger does not hold, and marks it when `function` returned.
 
@@ -191,36 +193,45 @@ def run_blocks(
       retries: how many times a block that fails is tried again.
       shard: runs only the blocks of a shard.
       workers: run the blocks instead of threads of this process.
+      collect: is given what `function` returned for each block, in any order, one at a time and in this thread; not
+        with a ledger, as what was collected is lost with this process.
 
     Raises:
-      ValueError: `num_threads` is below 1.
+      ValueError: `num_threads` is below 1, or what blocks return is collected with a ledger.
       RuntimeError: blocks failed every time; they are listed. All others are finished and marked, unless so many
         failed in a row that the storage must be at fault.
     """
     if num_threads < 1:
         raise ValueError(f"num_threads={num_threads} runs nothing; give at least 1.")
+    if collect is not None and ledger is not None:
+        raise ValueError(
+            f"{label}: collect with the ledger {ledger.path} would miss blocks that are marked; give one of both."
+        )
     with ExitStack() as stack:
         agenda = stack.enter_context(Agenda(blocks, label=label, ledger=ledger, retries=retries, shard=shard))
         if workers is None:
             workers = Workers(stack.enter_context(ThreadPoolExecutor(num_threads)), num_threads)
         for blocks_of_round in agenda.rounds():
-            _run_round(function, blocks_of_round, agenda, workers)
+            _run_round(function, blocks_of_round, agenda, workers, collect)
 
 
 def _run_round(
-    function: Callable[[Block], object],
+    function: Callable[[Block], Result],
     blocks: Iterator[tuple[int, Block]],
     agenda: Agenda[Block],
     workers: Workers,
+    collect: Callable[[Result], object] | None,
 ) -> None:
     """Runs some blocks; also when it is interrupted, the finished ones are marked."""
-    landed: SimpleQueue[Future[object]] = SimpleQueue()
-    running: dict[Future[object], int] = {}
+    landed: SimpleQueue[Future[Result]] = SimpleQueue()
+    running: dict[Future[Result], int] = {}
 
     def settle() -> None:
         future = landed.get()
         index, error = running.pop(future), future.exception()
         if error is None:
+            if collect is not None:
+                collect(future.result())
             agenda.done(index)
         elif isinstance(error, Exception):
             agenda.failed(index, error)

@@ -5,9 +5,13 @@ job. So nothing here is a scheduler: the four ways to get workers differ only in
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+import pickle
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from asem_jax.volumes.blockwise import Workers
 
@@ -45,6 +49,42 @@ def open_workers(cluster: Mapping[str, Any] | None) -> Iterator[Workers | None]:
         # pure: Dask would answer a block that is tried again with the error that it remembers.
         executor = stack.enter_context(client.get_executor(pure=False))
         yield Workers(executor, BLOCKS_PER_THREAD * num_threads)
+
+
+@contextmanager
+def shared(function: Callable[[Any], Any], folder: Path, workers: Workers | None) -> Iterator[Callable[[Any], Any]]:
+    """Makes a function small to send: each worker reads it, with the arrays and volumes it refers to, once.
+
+    Args:
+      function: of a block.
+      folder: where it lies until the end of the context; all workers see it.
+      workers: those that are given it; None = it stays as it is.
+
+    Yields:
+      What to give to `run_blocks` instead.
+    """
+    if workers is None:
+        yield function
+        return
+    import cloudpickle  # comes with Dask; unlike pickle it takes functions that are defined in others
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{uuid4().hex}.pickle"  # a new name, as workers may outlive a job and remember the old one
+    path.write_bytes(cloudpickle.dumps(function))
+    try:
+        yield partial(_run_shared, path)
+    finally:
+        path.unlink()
+
+
+def _run_shared(path: Path, block: Any) -> Any:
+    return _read_shared(path)(block)
+
+
+@lru_cache(maxsize=1)
+def _read_shared(path: Path) -> Callable[[Any], Any]:
+    function: Callable[[Any], Any] = pickle.loads(path.read_bytes())
+    return function
 
 
 def _client(cluster: Mapping[str, Any], stack: ExitStack) -> Any:

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from asem_jax.settings import SETTINGS
 from asem_jax.stages import analyse
+from asem_jax.volumes import blockwise
 from tests.measurement.bodies import write
 
 SIZE = (5.0, 5.0, 5.0)
@@ -56,6 +57,7 @@ def config(tmp_path):
         "tables": ("csv",),
         "block_shape": (32, 32, 32),
         "num_threads": 2,
+        "cluster": None,
     }
     return ConfigDict(content)
 
@@ -130,6 +132,21 @@ def test_parts_that_are_not_asked_for_are_left_out_and_a_second_run_writes_the_s
     folder = tmp_path / "analysis"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert "pores.csv" not in before and b"grey_mean" not in before["objects_pits.csv"]
+    analyse.run(config, tmp_path)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_workers_of_a_cluster_measure_what_threads_measure(config, tmp_path, cluster, monkeypatch):
+    with config.ignore_type():
+        config.pores = config.pits = None
+    del config.objects["pores"], config.objects["caveolae"]
+    monkeypatch.setattr(analyse, "draw_objects", lambda table: b"")
+    analyse.run(config, tmp_path)
+    folder = tmp_path / "analysis"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.delattr(blockwise, "ThreadPoolExecutor")
+    with config.ignore_type():
+        config.cluster = cluster
     analyse.run(config, tmp_path)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 

@@ -9,6 +9,7 @@ from asem_jax.measurement import metrics
 from asem_jax.segmentation.labels import exclusion_zone
 from asem_jax.settings import SETTINGS
 from asem_jax.stages import postprocess
+from asem_jax.volumes import blockwise
 from asem_jax.volumes.volume import create_volume, open_volume
 
 SHAPE = (20, 24, 28)
@@ -60,6 +61,7 @@ def config(tmp_path, probability):
             "zarr_format": 2,
             "num_threads": 2,
             "retries": 0,
+            "cluster": None,
         },
         convert_dict=True,
     )
@@ -210,6 +212,25 @@ def test_smooth_probability_is_thresholded_and_split_objects_are_numbered(clutte
     np.testing.assert_array_equal(volume.read(volume.box), np.rint(smooth) >= 102)
     objects = open_volume(f"{config.target}/objects")
     assert objects.read(objects.box).max() == _notes(tmp_path)["steps"]["objects"]["kept"]
+
+
+def test_workers_of_a_cluster_write_what_threads_write(cluttered, tmp_path, cluster, monkeypatch):
+    config, _ = cluttered
+    config.threshold_regions, written = ConfigDict(), []
+    monkeypatch.setattr(postprocess, "write_pyramid", lambda volume, **how: None)
+    for name, section in (("threads", None), ("workers", cluster)):
+        if section:
+            monkeypatch.delattr(blockwise, "ThreadPoolExecutor")
+        with config.ignore_type():
+            config.update({"voxel_size_nm": (4.0, 8.0, 8.0), "smoothing_nm": 8.0, "cluster": section})
+            config.objects.update({"split_depth_nm": 16.0, "split_reach_nm": 64.0})
+        config.target = f"{tmp_path}/{name}.zarr"
+        postprocess.run(config, tmp_path / name)
+        folder = tmp_path / f"{name}.zarr"
+        files = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        written.append((files, _notes(tmp_path / name)))
+    assert len(written[0][0]) > 50
+    assert written[0] == written[1]
 
 
 @pytest.mark.parametrize("step", ["fill_holes", "find_parts", "write_objects", "write_pyramid"])

@@ -1,11 +1,14 @@
 """Stage preprocess: voxel sizes, grey values, their order, repeated, and what is refused before it starts."""
 
+import shutil
+
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from asem_jax.settings import SETTINGS
 from asem_jax.stages import preprocess
+from asem_jax.volumes import blockwise
 from asem_jax.volumes.clahe import equalised
 from asem_jax.volumes.matching import grey_counts, matching_table
 from asem_jax.volumes.volume import Volume, create_volume, open_volume
@@ -107,6 +110,24 @@ def test_a_finished_run_does_nothing_and_a_removed_target_is_made_again(folder, 
     (folder / "cell.zarr/raw_10nm").rename(folder / "elsewhere")
     preprocess.run(config(folder), folder)
     assert open_volume(folder / "cell.zarr/raw_10nm", level=1).shape == (4, 4, 4)
+
+
+def test_workers_of_a_cluster_write_what_threads_write(folder, cluster, monkeypatch):
+    write_ball(folder)
+    words = config(folder, {"invert": True, "equalise": EQUALISE}, masks=masked(folder, margin_nm=10.0))
+    monkeypatch.setattr(preprocess, "write_pyramid", lambda volume, **how: None)
+    written = []
+    for section in (None, cluster):
+        if section:
+            monkeypatch.delattr(blockwise, "ThreadPoolExecutor")
+        with words.ignore_type():
+            words.cluster = section
+        preprocess.run(words, folder)
+        written.append({path: path.read_bytes() for path in (folder / "cell.zarr").rglob("*") if path.is_file()})
+        for target in ("mask", "raw_10nm", "mito_10nm"):
+            shutil.rmtree(folder / f"cell.zarr/{target}")
+    assert len(written[0]) > 20
+    assert written[0] == written[1]
 
 
 def test_grey_values_are_inverted_matched_and_equalised_at_the_new_voxel_size(folder):

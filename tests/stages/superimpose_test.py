@@ -9,9 +9,11 @@ from ml_collections import ConfigDict
 
 from asem_jax.settings import SETTINGS
 from asem_jax.stages import superimpose
+from asem_jax.volumes import blockwise
 from asem_jax.volumes.volume import create_volume, open_volume
 
 SHAPE = (12, 16, 20)
+APART = {"organelle": "mito", "relation": "outside", "of": "er", "within_nm": 8.0}
 
 
 def _write(address, array, voxel_size_nm=(8.0, 8.0, 8.0)):
@@ -48,6 +50,7 @@ def config(tmp_path):
             "shard_shape": None,
             "zarr_format": 2,
             "num_threads": 2,
+            "cluster": None,
         },
         convert_dict=True,
     )
@@ -86,14 +89,30 @@ def test_volumes_and_tables_are_written(config, tmp_path):
 
 def test_a_rule_moves_to_whom_is_left(config, tmp_path):
     with config.ignore_type():
-        rule = {"organelle": "mito", "relation": "outside", "of": "er", "within_nm": 8.0}
-        config.rules = ConfigDict({"apart": rule})
+        config.rules = ConfigDict({"apart": APART})
     superimpose.run(config, tmp_path)
     assert [np.unique(_read(config, "labels")[z]).tolist() for z in (2, 3, 4)] == [[2], [0], [1]]
     rows = json.loads((tmp_path / "superimpose.json").read_text())["moved"]
     assert [(row["step"], row["to"], row["voxels"]) for row in rows] == [("apart", None, 320), ("apart", "er", 640)]
     assert ",,320" not in (tmp_path / "superimpose.csv").read_text().splitlines()[0]
     assert "apart,mito,,320" in (tmp_path / "superimpose.csv").read_text()
+
+
+def test_workers_of_a_cluster_write_what_threads_write(config, tmp_path, cluster, monkeypatch):
+    monkeypatch.setattr(superimpose, "write_pyramid", lambda volume, **how: None)
+    written = []
+    for name, section in (("threads", None), ("workers", cluster)):
+        if section:
+            monkeypatch.delattr(blockwise, "ThreadPoolExecutor")
+        with config.ignore_type():
+            config.update({"cluster": section, "target": f"{tmp_path}/{name}.zarr"})
+            config.rules = ConfigDict({"apart": APART})
+        superimpose.run(config, tmp_path / name)
+        folder = tmp_path / f"{name}.zarr"
+        files = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        written.append((files, (tmp_path / name / "superimpose.json").read_bytes()))
+    assert len(written[0][0]) > 5 * 12
+    assert written[0] == written[1]
 
 
 @pytest.mark.parametrize("step", ["superimpose", "write_pyramid", "write_table"])

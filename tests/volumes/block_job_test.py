@@ -1,9 +1,14 @@
 """Sweeps of a job and what their blocks leave."""
 
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from asem_jax.volumes.block_job import BlockJob
+from asem_jax.volumes.blockwise import Workers
 from asem_jax.volumes.geometry import Box
 
 BOX = Box.of_shape((4, 4, 6))
@@ -42,6 +47,28 @@ def test_what_is_kept_comes_back(tmp_path):
     assert work.has("block0")
     assert list(work.kept("block0", "faces")) == ["faces"]
     np.testing.assert_array_equal(work.kept("block0")["sizes"], [0, 1, 2])
+
+
+class Elsewhere(ThreadPoolExecutor):
+    """Threads that are given what another process would be given."""
+
+    def submit(self, function, /, *arguments):
+        self.sent = pickle.dumps((function, arguments))
+        function, arguments = pickle.loads(self.sent)
+        return super().submit(function, *arguments)
+
+
+def test_workers_are_sent_little_and_leave_what_they_found(tmp_path):
+    pytest.importorskip("cloudpickle")
+    table = np.arange(100_000)
+    with Elsewhere(2) as executor:
+        work = replace(job(tmp_path), workers=Workers(executor, 2))
+        for name in ("first", "second"):
+            function = lambda index, box, name=name: work.keep(f"{name}{index}", found=table[[index, -1]])  # noqa: E731
+            work.sweep(function, BOX, name=name, label="x")
+        assert len(executor.sent) < 1000
+    assert [work.kept(f"{name}1")["found"].tolist() for name in ("first", "second")] == [[1, 99_999]] * 2
+    assert {path.suffix for path in tmp_path.iterdir()} == {".npz", ".jsonl"}
 
 
 def test_a_torn_file_counts_as_not_kept(tmp_path):

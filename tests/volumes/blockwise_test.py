@@ -55,6 +55,27 @@ def test_every_block_runs_once_whatever_the_threads(num_threads):
     assert sorted(seen) == BLOCKS
 
 
+def test_what_blocks_return_is_collected_once_each_in_the_calling_thread():
+    found, failed = [], set()
+
+    def function(number):
+        if number % 3 == 0 and number not in failed:
+            failed.add(number)
+            raise OSError("Input/output error")
+        return number**2
+
+    def collect(square):
+        found.append((square, threading.get_ident()))
+
+    run_blocks(function, range(10), label="x", num_threads=3, retries=1, collect=collect)
+    assert sorted(found) == [(number**2, threading.get_ident()) for number in range(10)]
+
+
+def test_what_a_ledger_would_skip_is_not_collected(tmp_path):
+    with pytest.raises(ValueError, match=r"x: collect with the ledger .*/l would miss .* marked; give one of both"):
+        run_blocks(print, [1], label="x", ledger=Ledger(tmp_path / "l", {}), collect=print)
+
+
 @pytest.mark.parametrize("failing", range(0, 8, 3))
 def test_interrupted_and_continued_equals_uninterrupted(tmp_path, failing):
     array, ran = np.zeros((8, 8, 8), np.uint8), []
