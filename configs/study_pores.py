@@ -7,6 +7,8 @@ How the measured pores differ from the true ones:
 
           python -m benchmarks.analysis_truth --predicted runs/study_pores
 
+Result:   40 of 53 pores found, none made up; diameters 85.8 +- 11.7 nm (true: 95.2 +- 10.0). F1 0.761 outside the
+          exclusion zone, 0.629 of all voxels. 57 min on one busy CPU core. benchmarks/results/study_pores.json
 Source:   Gallusser et al., Journal of Cell Biology 222(2) (2023): nuclear pores learned from few annotated ones.
 Data:     runs/pores, made by configs/analyse_pores.py, or the run folder named by data_dir.
 Command:  bash launch/local.sh --config configs/study_pores.py --workdir runs/study_pores
@@ -78,7 +80,10 @@ def get_config() -> ConfigDict:
                 "regions": {"new": {"labels": truth, "mask": None, **predicted}},
                 "baseline_sigmas": (),
                 "block_shape": (128, 128, 128),
-                "compared": {"objects": {"kind": "objects", "address": OBJECTS, "threshold": None}},
+                "compared": {
+                    "objects": {"kind": "objects", "address": OBJECTS, "threshold": None},
+                    "at_half": {"kind": "probability", "address": f"{PREDICTION}/probability", "threshold": 0.5},
+                },
                 "distance_cap_nm": 50.0,
                 "tolerances_nm": (10.0,),
                 "iou_thresholds": (0.5, 0.75),
