@@ -1,7 +1,7 @@
 """An example to try docs/your_own_stack.md with: a small simulated cell, saved as TIFF files.
 
-Writes sections/ (one TIFF per section, grey values) and mito.tif (labels, one file), 64 x 192 x 128 voxels of
-10 nm, into the run folder. The numbers of the cell are those of configs/quickstart.py.
+Writes sections/ (one TIFF per section, grey values), mito.tif and er.tif (labels, one file each), 64 x 192 x 128
+voxels of 10 nm, into the run folder. The numbers of the cell are those of configs/quickstart.py.
 
 Command:  bash launch/local.sh --config configs/simulate_tiff.py --workdir runs/example_tiff
 """
@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
                 "block_shape": (64, 64, 64),
                 "chunk_shape": (64, 64, 64),
                 "num_threads": 2,
-                "organelles": ("mito",),
+                "organelles": ("mito", "er"),
                 "whole_cell": None,
                 "cell": {
                     "mitochondria_per_um3": 7.0,
@@ -83,6 +83,7 @@ def get_config() -> ConfigDict:
                 "exports": {
                     "raw": {"source": f"{CELL}/raw", "target": "{workdir}/sections/", "labels": False},
                     "mito": {"source": f"{CELL}/labels/mito", "target": "{workdir}/mito.tif", "labels": True},
+                    "er": {"source": f"{CELL}/labels/er", "target": "{workdir}/er.tif", "labels": True},
                 },
                 "num_threads": 2,
                 "retries": 2,
