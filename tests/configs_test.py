@@ -25,7 +25,7 @@ def commands(text: str) -> list[list[str]]:
 
 
 # Guides whose commands were run, by `python -m benchmarks.guide`.
-WALKS = [ROOT / "docs" / f"{name}.md" for name in ("tiffs_to_training",)]
+WALKS = [ROOT / "docs" / f"{name}.md" for name in ("tiffs_to_training", "whole_study", "whole_study_epfl")]
 COMMANDS = [(path.name, words) for path in DOCUMENTS for words in commands(path.read_text())]
 
 
