@@ -146,13 +146,12 @@ def save(config: ConfigDict, workdir: Path) -> list[str]:
         raise ValueError(
             f"The config cannot be saved ({error}); use numbers, strings, tuples, True, False and None."
         ) from error
-    before = dict(_leaves(json.loads(path.read_text()))) if path.exists() else None
+    before = json.loads(path.read_text()) if path.exists() else None
     # The name appears only when the content is complete, whatever kills the program meanwhile.
     partial = path.with_suffix(f".{uuid4().hex}.partial")  # of shards that start together each has its own
     partial.write_text(text + "\n")
     os.replace(partial, path)
-    after = dict(_leaves(json.loads(text)))
-    return [] if before is None else _changes(before, after)
+    return [] if before is None else _changes(before, json.loads(text))
 
 
 def _execute(path: str, argument: Sequence[str]) -> ConfigDict:
@@ -280,10 +279,17 @@ def _leaves(content: Mapping[str, Any], where: str = "config") -> Iterator[tuple
             yield f"{where}.{key}", value
 
 
-def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Describes each key that two flat configs do not share."""
-    keys = [key for key in {**before, **after} if before.get(key, "absent") != after.get(key, "absent")]
-    return [f"{key}: {before.get(key, 'absent')} -> {after.get(key, 'absent')}" for key in keys]
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any], where: str = "config") -> list[str]:
+    """Describes each key that two configs do not share; of a section that only one of them has, no keys."""
+    found = []
+    for key in {**before, **after}:
+        old, new = before.get(key, "absent"), after.get(key, "absent")
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += _changes(old, new, f"{where}.{key}")
+        elif old != new:
+            said = ["a section" if isinstance(value, Mapping) else value for value in (old, new)]
+            found.append(f"{where}.{key}: {said[0]} -> {said[1]}")
+    return found
 
 
 def _listed(names: Iterable[str]) -> str:

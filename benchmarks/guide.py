@@ -4,9 +4,10 @@
 
 Takes the lines of the guide's bash blocks as they are, in the folder of the repository; `bash launch/local.sh` becomes
 this Python, so nothing is installed. Folders under `runs` that the guide writes have to be new. A command that fails
-stops the walk, unless `<!-- refused -->` stands before its block; blocks after `<!-- needs a display -->` and
-`<!-- takes longer -->` are left out. Writes benchmarks/results/<name of the guide>.json, which tests/configs_test.py
-compares with the guide: the same commands, and each line that the guide quotes is one that was printed.
+stops the walk, unless `<!-- refused -->` stands before its block; when it is corrected, `--go_on` goes on there. Blocks
+after `<!-- needs a display -->` and `<!-- takes longer -->` are left out. Commands may use the folder `$ASEM_JAX_DATA`.
+Writes benchmarks/results/<name of the guide>.json, which tests/configs_test.py compares with the guide: the same
+commands, and each line that the guide quotes is one that was printed.
 """
 
 import argparse
@@ -60,27 +61,47 @@ def _processor_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def portable(text: str, data_dir: str | None) -> str:
+    """Returns what was printed without folders of this machine: the repository is `.`, the data `$ASEM_JAX_DATA`."""
+    text = text.replace(str(ROOT), ".")
+    return text.replace(data_dir, "$ASEM_JAX_DATA") if data_dir else text
+
+
 def main() -> None:
     """Walks through the guide, and writes the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("guide", type=Path)
     parser.add_argument("--record", type=Path)
+    parser.add_argument("--go_on", action="store_true", help="behind the commands that the record has already")
     options = parser.parse_args()
-    steps = []
-    for line, refused in commands_of(options.guide.read_text()):
-        steps.append(ran(line))
-        print(f"{steps[-1]['seconds']:6.1f} s  {line}", flush=True)
-        if (steps[-1]["code"] != 0) != refused:
-            sys.exit("\n".join([*steps[-1]["said"][-20:], f"ended with code {steps[-1]['code']}; correct the guide."]))
+    target = options.record or RESULTS / f"{options.guide.stem}.json"
+    commands = commands_of(options.guide.read_text())
+    steps = walked(json.loads(target.read_text())["steps"], commands) if options.go_on else []
+    for line, refused in commands[len(steps) :]:
+        step = ran(line)
+        print(f"{step['seconds']:6.1f} s  {line}", flush=True)
+        if (step["code"] != 0) != refused:
+            sys.exit("\n".join([*step["said"][-20:], f"ended with code {step['code']}; correct the guide."]))
+        steps.append(step)
+        write_record(target, steps)
+    print(f"{sum(step['seconds'] for step in steps):.1f} s in all; {target}")
+
+
+def walked(steps: list[dict[str, Any]], commands: list[tuple[str, bool]]) -> list[dict[str, Any]]:
+    """Returns the steps of an earlier walk as far as they are the first commands of the guide."""
+    same = [step["command"] == line for step, (line, _) in zip(steps, commands, strict=False)]
+    return steps[: [*same, False].index(False)]
+
+
+def write_record(target: Path, steps: list[dict[str, Any]]) -> None:
+    """Writes what was run until now."""
     record = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()},
         **{name: round(sum(step[name] for step in steps), 1) for name in ("seconds", "processor_s")},
         "steps": steps,
     }
-    target = options.record or RESULTS / f"{options.guide.stem}.json"
-    target.write_text(json.dumps(record, indent=1).replace(str(ROOT), ".") + "\n")
-    print(f"{record['seconds']} s in all; {target}")
+    target.write_text(portable(json.dumps(record, indent=1), os.environ.get("ASEM_JAX_DATA")) + "\n")
 
 
 if __name__ == "__main__":

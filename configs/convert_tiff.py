@@ -5,6 +5,7 @@ As it stands it reads what configs/simulate_tiff.py wrote. For your own data cop
 shall stay as they are.
 
 Command:  bash launch/local.sh --config configs/convert_tiff.py --workdir runs/tiff_data
+          For labels of another organelle, beside them, give its name behind the file: configs/convert_tiff.py:er
 """
 
 from ml_collections import ConfigDict
@@ -12,7 +13,7 @@ from ml_collections import ConfigDict
 CELL = "{workdir}/cell.zarr"
 
 
-def get_config() -> ConfigDict:
+def get_config(organelle: str = "mito") -> ConfigDict:
     """Returns the config; raw and labels cover the same voxels."""
     common = {
         "part": None,  # all of the source
@@ -28,7 +29,7 @@ def get_config() -> ConfigDict:
         {
             "stage": "convert",
             "raw_tiff": "runs/example_tiff/sections",  # a folder of sections, or one file of many pages
-            "labels_tiff": "runs/example_tiff/mito.tif",
+            "labels_tiff": f"runs/example_tiff/{organelle}.tif",
             "volumes": {
                 "raw": {
                     "source": "{raw_tiff}",
@@ -40,9 +41,9 @@ def get_config() -> ConfigDict:
                     "polarity": "dark",  # membranes; a warning says if they look bright
                     **common,
                 },
-                "mito": {
+                organelle: {
                     "source": "{labels_tiff}",
-                    "target": f"{CELL}/labels/mito",
+                    "target": f"{CELL}/labels/{organelle}",
                     "labels": True,
                     "annotation": None,
                     "percentiles": None,

@@ -1,8 +1,8 @@
 """One labelled volume annotated in three ways: exactly, loosely, and with sparse brush strokes.
 
-Reads the mitochondria that configs/simulate_cf.py writes (another volume: --config.volume=FOLDER) and writes
-labels and a mask for each way into the run folder, and annotations.json with the time that each would have taken.
-The pace is assumed, not measured.
+Reads the mitochondria that configs/simulate_cf.py writes (another volume: --config.volume=FOLDER; other labels of it:
+--config.organelle=NAME) and writes labels and a mask for each way into the run folder, and annotations.json with the
+time that each would have taken. The pace is assumed, not measured.
 
 Command:  bash launch/local.sh --config configs/simulate_annotations.py --workdir runs/simulate_annotations
 """
@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
     """Returns the config; lengths are nm, shapes are voxels, z y x."""
-    source = {"labels": "{volume}/labels/mito", "seed": 1}
+    source = {"labels": "{volume}/labels/{organelle}", "seed": 1}
     exact = {"section_step": 1, "missed_share": 0.0, "offset_nm": 0.0, "offset_pitch_nm": 150.0}
     # With labels that have one id per object, a missed_share of e.g. 0.1 leaves out that share of them.
     loose = {"section_step": 4, "missed_share": 0.0, "offset_nm": 15.0, "offset_pitch_nm": 150.0}
@@ -27,6 +27,7 @@ def get_config() -> ConfigDict:
         {
             "stage": "simulate_annotations",
             "volume": "runs/simulate_cf/cf.zarr",
+            "organelle": "mito",
             "annotations": {
                 "exact": source | {"target": "{workdir}/exact.zarr", "outlines": exact, "strokes": None},
                 "loose": source | {"target": "{workdir}/loose.zarr", "outlines": loose, "strokes": None},

@@ -1,7 +1,8 @@
 """An example to try docs/your_own_stack.md with: a small simulated cell, saved as TIFF files.
 
-Writes sections/ (one TIFF per section, grey values) and mito.tif (labels, one file), 64 x 192 x 128 voxels of
-10 nm, into the run folder. The numbers of the cell are those of configs/quickstart.py.
+Writes sections/ (one TIFF per section, grey values), mito.tif and er.tif (labels, one file each), 64 x 192 x 128
+voxels of 10 nm, into the run folder. With `:clear` behind the file the tissue is that of configs/quickstart.py: more
+and smaller mitochondria, fewer look-alikes, darker membranes, so that a short training learns something.
 
 Command:  bash launch/local.sh --config configs/simulate_tiff.py --workdir runs/example_tiff
 """
@@ -9,10 +10,25 @@ Command:  bash launch/local.sh --config configs/simulate_tiff.py --workdir runs/
 from ml_collections import ConfigDict
 
 CELL = "{workdir}/simulated.zarr"
+CLEAR = {
+    "mitochondria_per_um3": 20.0,
+    "mitochondrion_radius_nm": (110.0, 165.0),
+    "mitochondrion_length_nm": (300.0, 1000.0),
+    "cristae_spacing_nm": (60.0, 85.0),
+    "bodies_per_um3": 8.0,
+    "body_radius_nm": (60.0, 120.0),
+    "matrix_grey": (120.0, 155.0),
+    "body_grey": (90.0, 210.0),
+    "vesicles_per_um3": 60.0,
+    "process_tone_grey": (-45.0, 15.0),
+    "membrane_grey": 45.0,
+    "cytosol_grey": 185.0,
+    "texture_grey": 11.0,
+}
 
 
-def get_config() -> ConfigDict:
-    """Returns the config; lengths are nm, shapes are voxels, z y x."""
+def get_config(tissue: str = "faint") -> ConfigDict:
+    """Returns the config, of faint or clear tissue; lengths are nm, shapes are voxels, z y x."""
     return ConfigDict(
         {
             "stages": ("simulate", "convert"),
@@ -24,7 +40,7 @@ def get_config() -> ConfigDict:
                 "block_shape": (64, 64, 64),
                 "chunk_shape": (64, 64, 64),
                 "num_threads": 2,
-                "organelles": ("mito",),
+                "organelles": ("mito", "er"),
                 "whole_cell": None,
                 "cell": {
                     "mitochondria_per_um3": 7.0,
@@ -46,6 +62,7 @@ def get_config() -> ConfigDict:
                     "cytosol_grey": 165.0,
                     "texture_grey": 8.0,
                     "wobble_nm": 10.0,
+                    **{"faint": {}, "clear": CLEAR}[tissue],
                 },
                 "preparation": {
                     "shrinkage": 1.0,
@@ -83,6 +100,7 @@ def get_config() -> ConfigDict:
                 "exports": {
                     "raw": {"source": f"{CELL}/raw", "target": "{workdir}/sections/", "labels": False},
                     "mito": {"source": f"{CELL}/labels/mito", "target": "{workdir}/mito.tif", "labels": True},
+                    "er": {"source": f"{CELL}/labels/er", "target": "{workdir}/er.tif", "labels": True},
                 },
                 "num_threads": 2,
                 "retries": 2,

@@ -9,7 +9,7 @@ import pytest
 
 from asem_jax import experiment
 from asem_jax.main import _parse
-from benchmarks.guide import commands_of
+from benchmarks.guide import commands_of, portable, walked
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted(ROOT.glob("configs/*.py"))
@@ -25,7 +25,7 @@ def commands(text: str) -> list[list[str]]:
 
 
 # Guides whose commands were run, by `python -m benchmarks.guide`.
-WALKS = [ROOT / "docs" / f"{name}.md" for name in ("tiffs_to_training",)]
+WALKS = [ROOT / "docs" / f"{name}.md" for name in ("tiffs_to_training", "whole_study", "whole_study_epfl")]
 COMMANDS = [(path.name, words) for path in DOCUMENTS for words in commands(path.read_text())]
 
 
@@ -91,3 +91,17 @@ def test_a_guide_that_says_otherwise_is_found():
     assert unheard(text, steps) == []
     assert unheard(text.replace("0.9", "0.8").replace("--b", "--d"), steps) == ["a --d", "F1 0.8"]
     assert commands_of(text) == [("a --b", True)]
+
+
+def test_a_record_holds_no_folder_of_this_machine():
+    said = f"{ROOT}/runs/a from /data/epfl/raw.tif"
+    assert portable(said, "/data/epfl") == "./runs/a from $ASEM_JAX_DATA/raw.tif"
+    assert portable(said, None) == "./runs/a from /data/epfl/raw.tif"
+
+
+def test_a_walk_goes_on_behind_what_is_still_in_the_guide():
+    steps = [{"command": "a"}, {"command": "b"}, {"command": "c"}]
+    assert walked(steps, [("a", False), ("b", False), ("c", False), ("d", False)]) == steps
+    assert walked(steps, [("a", False), ("changed", False), ("c", False)]) == steps[:1]
+    assert walked(steps, [("a", False)]) == steps[:1]
+    assert walked([], [("a", False)]) == []

@@ -92,6 +92,8 @@ def test_saved_config_is_read_back_unchanged_and_changes_are_named(tmp_path):
     assert experiment.save(again, tmp_path) == []
     longer = experiment.load(str(tmp_path / "config.json"), {"train.num_steps": "9"})
     assert experiment.save(longer, tmp_path) == ["config.train.num_steps: 5 -> 9"]
+    without = {name: value for name, value in longer.to_dict().items() if name != "train"}
+    assert experiment.save(ConfigDict(without), tmp_path) == ["config.train: a section -> absent"]
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 

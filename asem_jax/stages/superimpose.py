@@ -63,8 +63,9 @@ def run(config: ConfigDict, workdir: Path) -> None:
     made: list[Volume] = []
 
     def make(name: str, dtype: np.dtype[Any]) -> Volume:
-        labels = {name: i for i, name in enumerate(sorted(claims), 1)}
-        notes = {"made_by": "asem_jax superimpose", "labels": labels}
+        notes: dict[str, Any] = {"made_by": "asem_jax superimpose"}
+        if name == "labels":  # elsewhere 1, 2, ... are no organelles
+            notes["labels"] = {organelle: i for i, organelle in enumerate(sorted(claims), 1)}
         made.append(create_like(reference, f"{config.target}/{name}", dtype, attributes=notes, **_storage(config)))
         return made[-1]
 

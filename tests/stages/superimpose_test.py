@@ -71,6 +71,7 @@ def test_volumes_and_tables_are_written(config, tmp_path):
     assert [np.unique(labels[a:b]).tolist() for a, b in ((0, 4), (4, 6), (6, 12))] == [[2], [1, 2], [1]]
     assert np.unique(labels[4:6, :8]).tolist() == [1]
     assert open_volume(f"{config.target}/labels").attributes["labels"] == {"er": 1, "mito": 2}
+    assert "labels" not in open_volume(f"{config.target}/mito/objects").attributes
     np.testing.assert_array_equal(_read(config, "mito/objects") == 70000, labels == 2)
     np.testing.assert_array_equal(_read(config, "conflicts") == 2, _read(config, "conflicts") > 1)
     assert open_volume(f"{config.target}/er/segmentation", level=1).shape == (6, 8, 10)
