@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 
 Section = dict[str, object]
 
-STORAGE = {"chunk_shape": (64, 64, 64), "shard_shape": None, "zarr_format": 2, "num_threads": 2}
+STORAGE = {"chunk_shape": (64, 64, 64), "shard_shape": None, "zarr_format": 2, "num_threads": 2, "cluster": None}
 CELL = "runs/study_data/cell.zarr"
 PREDICTIONS = "{workdir}/predictions.zarr"
 TOGETHER = "{workdir}/superimposed.zarr/cell"
@@ -232,6 +232,7 @@ def analyse(objects: dict[str, str]) -> Section:
         "tables": ("csv",),
         "block_shape": (128, 128, 128),
         "num_threads": 2,
+        "cluster": None,
     }
 
 
