@@ -113,6 +113,41 @@ def check_targets(config: ConfigDict, workdir: Path) -> None:
         raise ValueError(f'{", ".join(found)} names no container; one folder must end in .zarr: "cell.zarr/raw".')
 
 
+def check_sources(config: ConfigDict, workdir: Path) -> None:
+    """Looks for the containers that several stages read and none makes, before the first of them spends an hour.
+
+    One stage looks for its own.
+
+    Args:
+      config: a config that passed `check`.
+      workdir: the run folder.
+
+    Raises:
+      ValueError: some .zarr folders do not exist; all of them are listed, each with a setting that names it.
+    """
+    made: set[Path | None] = set()
+    found: dict[Path, str] = {}
+    for stage in stages(config):
+        addresses = {key: _container(value) for key, value in _leaves(section(config, stage, workdir).to_dict(), stage)}
+        made |= {addresses[key] for key in addresses if key.endswith((".target", ".container", ".painted"))}
+        for key, container in addresses.items():
+            if container and container not in made and not container.exists():
+                found.setdefault(container, key)
+    if found and len(stages(config)) > 1:
+        listed = ", ".join(f'"{container}" ({key})' for container, key in found.items())
+        raise ValueError(
+            f"{listed} is not there, and no stage makes it; give the address of an existing volume, or run the config "
+            "that makes it first."
+        )
+
+
+def _container(value: Any) -> Path | None:
+    """Returns the .zarr folder of an address of this machine, None of anything else."""
+    parts = Path(value).parts if isinstance(value, str) and "://" not in value else ()
+    ends = [number for number, part in enumerate(parts, 1) if part.endswith(".zarr")]
+    return Path(*parts[: ends[0]]) if ends else None
+
+
 def section(config: ConfigDict, stage: str, workdir: Path) -> ConfigDict:
     """Returns the settings of one stage, with `{workdir}` and the other names filled in.
 

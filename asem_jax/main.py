@@ -66,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         experiment.check(config)
         workdir = _make_workdir(options.workdir)
         experiment.check_targets(config, workdir)
+        experiment.check_sources(config, workdir)
     except (ValueError, OSError) as error:
         print(f"asem_jax: {error}", file=sys.stderr)
         return 2

@@ -71,6 +71,21 @@ def test_targets_that_lie_in_no_container_are_named(tmp_path, monkeypatch):
         experiment.check_targets(both(data="cell"), tmp_path)
 
 
+def test_containers_that_nothing_makes_are_named_before_the_first_stage(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r'^"other.zarr" \(train.raw\) is not there, and no stage makes it; give'):
+        experiment.check_sources(both(data="other.zarr"), tmp_path)
+    experiment.check_sources(both(data="other.zarr", stages=("evaluate",)), tmp_path)
+    experiment.check_sources(both(data="https://host/other.zarr"), tmp_path)
+    (tmp_path / "other.zarr").mkdir()
+    experiment.check_sources(both(data="{workdir}/other.zarr"), tmp_path)
+    monkeypatch.undo()
+    config = experiment.load("configs/quickstart.py", {})
+    experiment.check_sources(config, tmp_path)
+    config.stages = config.stages[1:]
+    with pytest.raises(ValueError, match=r'cell.zarr" \(train.regions.*\) is not there'):
+        experiment.check_sources(config, tmp_path)
+
+
 def test_the_settings_that_name_targets_exist():
     for pattern in settings.VOLUME_TARGETS:
         section = settings.SETTINGS
