@@ -3,8 +3,8 @@
 Simulates a FIB-SEM-like volume, trains a small U-Net on one part of it, predicts all of it, thresholds, scores on the
 part that was not trained on and writes a report.
 
-Result:   F1 0.914 on the held-out part outside a 4-voxel exclusion zone, 0.920 without it; the best threshold on
-          smoothed grey values reaches 0.549. All stages take 7 min 40 s on 2 idle CPU cores.
+Result:   F1 0.922 on the held-out part outside a 4-voxel exclusion zone, 0.924 without it; the best threshold on
+          smoothed grey values reaches 0.549. All stages took 10 min 31 s on 2 CPU cores that did other work too.
           benchmarks/results/quickstart.json
 Command:  bash launch/local.sh --config configs/quickstart.py --workdir runs/quickstart
 """
