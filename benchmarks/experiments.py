@@ -150,7 +150,7 @@ def markdown(record: dict[str, Any]) -> str:
         for region, numbers in regions.items():
             single = [what for what in numbers if what.startswith("f1 ")]
             for what in single or ["f1"]:
-                name = what.removeprefix("f1").strip() or "mito"
+                name = what.removeprefix("f1").strip() or "its own"
                 rows.append([trial, region, name, _text(numbers[what]), "" if single else _text(numbers["iou"])])
     return "\n".join(table(["training", "scored on", "what", "F1", "IoU"], rows))
 
