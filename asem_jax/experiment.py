@@ -125,13 +125,14 @@ def check_sources(config: ConfigDict, workdir: Path) -> None:
     Raises:
       ValueError: some .zarr folders do not exist; all of them are listed, each with a setting that names it.
     """
-    made: set[Path | None] = set()
+    made: set[Path] = set()
     found: dict[Path, str] = {}
     for stage in stages(config):
-        addresses = {key: _container(value) for key, value in _leaves(section(config, stage, workdir).to_dict(), stage)}
-        made |= {addresses[key] for key in addresses if key.endswith((".target", ".container", ".painted"))}
-        for key, container in addresses.items():
-            if container and container not in made and not container.exists():
+        values = dict(_leaves(section(config, stage, workdir).to_dict(), stage))
+        containers = {key: container for key, value in values.items() if (container := _container(value))}
+        made |= {containers[key] for key in containers if key.endswith((".target", ".container", ".painted"))}
+        for key, container in containers.items():
+            if container not in made and not container.exists():
                 found.setdefault(container, key)
     if found and len(stages(config)) > 1:
         listed = ", ".join(f'"{container}" ({key})' for container, key in found.items())

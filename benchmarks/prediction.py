@@ -8,8 +8,9 @@ PyTorch's seconds divided by asem_jax's in the same round. asem_jax reads an OME
 memory, and writes probability and segmentation with all their levels. PyTorch takes tiles of 204 voxels for 110 from a
 memory map, and writes probabilities and segmentation to others. Compilation is not counted: the first round of each is
 left out. Where the phases of both are the same, in the first tile, the outcomes are compared. Of asem_jax it is
-recorded too for which share of the time its devices stood idle until the storage had read or written, and how many
-bytes a voxel of its tile takes, in slabs of z and without them, as the compiler states it.
+recorded too for which share of the time its devices stood idle until the storage had read or written, how many bytes a
+voxel of its tile takes, in slabs of z and without them, as the compiler states it, and how many times more
+multiplications the tiles of PyTorch are than its own.
 
 Writes benchmarks/results/prediction.json, or prediction_gpu.json on a machine with a GPU. `--quick`, a narrow network
 and one tile, checks the script: its figures say nothing, and are written only where `--output` says.
@@ -32,12 +33,14 @@ import numpy as np
 import optax
 
 from asem_jax.models.architecture import asem
+from asem_jax.models.costs import multiplications
 from asem_jax.models.model import Model, ModelCard
 from asem_jax.models.shapes import valid_input_shape
 from asem_jax.models.slabs import SLABS
 from asem_jax.models.torch_export import export_torch
 from asem_jax.prediction.forecast import forecast
 from asem_jax.prediction.job import make_job
+from asem_jax.prediction.planner import SharedPlan
 from asem_jax.prediction.predictor import sweep_volume
 from asem_jax.prediction.waiting import Waiting
 from asem_jax.training.step import init_state
@@ -48,6 +51,7 @@ from benchmarks.worker import Process
 
 RESULTS = Path(__file__).parent / "results"
 OUTPUT = 110  # voxels per axis that PyTorch predicts at once
+CONTEXT = 47  # that it needs around them
 MARGIN = 48  # around the region: its context, at a multiple of the network's stride
 VOXEL_SIZE_NM = (5.0, 5.0, 5.0)
 GAIN = 2.0  # of the random weights, so that probabilities differ from voxel to voxel
@@ -122,6 +126,7 @@ def measure(sizes: Sizes, torch_python: str) -> Figures:
         "bytes_per_voxel_of_tile": {
             name: bytes_per_voxel(model, job.plan.read_shape, slabs) for name, slabs in (("slabs", SLABS), ("whole", 1))
         },
+        "multiplications_ratio": multiplications_ratio(sizes, job.plan),
         "rounds": rounds,
         "median_s": medians,
         "mvoxel_per_s": {name: box.num_voxels / seconds / 1e6 for name, seconds in medians.items()},
@@ -182,6 +187,13 @@ def bytes_per_voxel(model: Model, tile_shape: Int3, slabs: int) -> float:
     tile = jax.ShapeDtypeStruct((1, *tile_shape, 1), np.float32)
     memory = jax.jit(network.apply).lower({"params": model.params}, tile).compile().memory_analysis()
     return float(memory.temp_size_in_bytes) / math.prod(tile_shape)
+
+
+def multiplications_ratio(sizes: Sizes, plan: SharedPlan) -> float:
+    """Returns the multiplications of PyTorch's tiles over those of ours, of the direct sums."""
+    network = asem(num_maps=sizes.num_maps)
+    theirs = math.prod(sizes.tiles) * multiplications((OUTPUT + 2 * CONTEXT,) * 3, network)
+    return theirs / (len(plan.write_boxes) * multiplications(plan.read_shape, network))
 
 
 def largest_difference(folder: Path) -> float:

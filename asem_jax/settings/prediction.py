@@ -10,8 +10,8 @@ PREDICT: Settings = {
     "model": "run folder of a training, FOLDER:ORGANELLE for the checkpoint that is best for one of several, "
     "FOLDER/checkpoints/<step>, or the file of a published ASEM model; several = the mean of their probabilities; "
     "a section of such, by name = predictions that share the reading of raw, each in a folder of its name",
-    "symmetries": "none; mirrors = the mean over 8 orientations of each block; all = with axes exchanged too, 48 "
-    "(16 where z differs): so many times the work",
+    "symmetries": "none; mirrors = the mean over 8 orientations of each block; all = with axes exchanged too "
+    "along which tiles and voxels are alike, 48 of a cube, 8 where all sides differ: so many times the work",
     "thresholds": {
         "*": "probability from which a voxel of this organelle is foreground in its segmentation; card = the one that "
         "the training's validation chose; or the postprocess.json of a run that chose one"
