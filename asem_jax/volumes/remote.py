@@ -11,6 +11,8 @@ from typing import Any
 
 import tensorstore as ts
 
+# What Amazon's own programs call a server of the lab's (MinIO, Ceph) that speaks S3.
+ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
 AWS_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_SHARED_CREDENTIALS_FILE")
 SCHEMES = ("https://", "http://", "s3://", "gs://")
 RETRIES = 4  # of a request that fails, within seconds: a wrong address shall not take minutes to say so
@@ -42,11 +44,28 @@ class RemoteFolder:
         """The folder that this one is in."""
         return RemoteFolder(self.url.rpartition("/")[0])
 
+    def kvstore(self) -> str | dict[str, str]:
+        """Returns where TensorStore finds this folder.
+
+        Buckets of `s3://` are Amazon's, or those of the server that the variable AWS_ENDPOINT_URL names.
+
+        Example:
+          >>> RemoteFolder("https://data.org/cell.zarr").kvstore()
+          'https://data.org/cell.zarr/'
+        """
+        endpoint = os.environ.get(ENDPOINT_VARIABLE)
+        if not (endpoint and self.url.startswith("s3://")):
+            return f"{self.url}/"
+        bucket, _, path = self.url.removeprefix("s3://").partition("/")
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+        spec = {"driver": "s3", "bucket": bucket, "endpoint": endpoint.rstrip("/"), "aws_region": region}
+        return {**spec, "path": f"{path}/" if path else ""}
+
     @cached_property
     def _content(self) -> bytes | None:
-        parent, _, name = self.url.rpartition("/")
         try:
-            found = ts.KvStore.open(f"{parent}/", context=ts.Context(network())).result().read(name).result()
+            place = ts.KvStore.open(self.parent.kvstore(), context=ts.Context(network())).result()
+            found = place.read(self.name).result()
         except ValueError as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"{self.url} cannot be read ({reason}); check the address and the network.") from error

@@ -116,7 +116,7 @@ def array_metadata(
 def _place(folder: Folder) -> str | dict[str, str]:
     """Returns where TensorStore finds a folder."""
     if isinstance(folder, RemoteFolder):
-        return f"{folder}/"
+        return folder.kvstore()
     # Absolute, because TensorStore refuses paths with "..".
     return {"driver": "file", "path": f"{os.path.abspath(folder)}/"}
 
