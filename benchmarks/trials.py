@@ -180,7 +180,7 @@ def _drawing(cell: str) -> dict[str, Any]:
     kinds = {"exact": kinds["exact"], "loose": kinds["loose"], "sparse": kinds["strokes"], "denser": dense}
     for name, kind in kinds.items():
         kind |= {"labels": f"{cell}/labels/mito", "target": f"{{workdir}}/{name}.zarr"}
-    del content["volume"]
+    del content["volume"], content["organelle"]
     return {**content, "annotations": kinds}
 
 
