@@ -117,10 +117,10 @@ def cut(graph: Graph, odds: Costs, costs: Costs, kinds: Kinds) -> npt.NDArray[np
       kinds: uint8 [n], see `kinds_of`.
     """
     free = np.flatnonzero(kinds == FREE)
-    place = np.full(len(odds), -1, np.int64)
+    place = np.full(len(odds), -1, np.int32)
     place[free] = np.arange(len(free))
     to_object, to_background = np.maximum(odds[free], 0), np.maximum(-odds[free], 0)
-    one, other = graph.pairs.astype(np.int64).T
+    one, other = graph.pairs.T
     # What touches a supervoxel under a stroke is joined to that side itself, so no capacity has to stand for "never".
     for a, b in ((one, other), (other, one)):
         for kind, side in ((OBJECT, to_object), (BACKGROUND, to_background)):
@@ -176,29 +176,37 @@ def paint(labels: npt.NDArray[np.bool_], kinds: Kinds, ids: Ids, strokes: Kinds,
 
 
 def _minimum_cut(
-    sides: tuple[Costs, Costs], one: npt.NDArray[np.int64], other: npt.NDArray[np.int64], costs: Costs
+    sides: tuple[Costs, Costs], one: npt.NDArray[np.int32], other: npt.NDArray[np.int32], costs: Costs
 ) -> npt.NDArray[np.bool_]:
     """Returns which free supervoxels stay joined to the object when all flow has passed."""
     count = len(sides[0])
     largest = max((part.max() for part in (*sides, costs) if part.size), default=0.0)
     if not count or not largest:
         return np.zeros(count, bool)
-    source, sink, nodes = count, count + 1, np.arange(count)
-    scale = _LARGEST_CAPACITY / largest
-    parts = [
-        (one, other, costs),
-        (other, one, costs),
-        (np.full(count, source), nodes, sides[0]),
-        (nodes, np.full(count, sink), sides[1]),
-    ]
-    rows, columns, values = (np.concatenate([part[i] for part in parts]) for i in range(3))
-    capacity = np.rint(values * scale).astype(np.int32)
-    used = capacity > 0
-    shape = (count + 2, count + 2)
-    graph = sparse.csr_array((capacity[used], (rows[used], columns[used])), shape=shape)
-    left = graph - csgraph.maximum_flow(graph, source, sink).flow
+    arcs = _arcs(sides, one, other, costs, scale=_LARGEST_CAPACITY / largest)
+    left = arcs - csgraph.maximum_flow(arcs, count, count + 1).flow
     left.data[left.data < 0] = 0
     left.eliminate_zeros()
     reached = np.zeros(count + 2, bool)
-    reached[csgraph.breadth_first_order(left, source, return_predecessors=False)] = True
+    reached[csgraph.breadth_first_order(left, count, return_predecessors=False)] = True
     return reached[:count]
+
+
+def _arcs(
+    sides: tuple[Costs, Costs], one: npt.NDArray[np.int32], other: npt.NDArray[np.int32], costs: Costs, *, scale: float
+) -> sparse.csr_array:
+    """Returns the capacities of all arcs, int32 [n + 2, n + 2]: free supervoxels, the object's side, the other side.
+
+    Indices have 32 bits as well: here the memory of a cut is at its most.
+    """
+    count = len(sides[0])
+    nodes = np.arange(count, dtype=np.int32)
+    source, sink = (np.full(count, side, np.int32) for side in (count, count + 1))
+    ways = [(one, other, costs), (other, one, costs), (source, nodes, sides[0]), (nodes, sink, sides[1])]
+    found = []
+    for start, end, values in ways:
+        capacity = np.rint(values * scale).astype(np.int32)
+        used = capacity > 0
+        found.append((capacity[used], start[used], end[used]))
+    capacity, rows, columns = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return sparse.csr_array((capacity, (rows, columns)), shape=(count + 2, count + 2))
