@@ -7,10 +7,11 @@ Mitochondria of the EPFL volume at 10 nm, and ER and Golgi of the cell of config
 of that cell, drawn as in `simulation_baselines`, the one that holds most of each. Strokes are those of
 `simulate_annotations` with the pace and the brush of its config, for ER with a thinner brush, as its tubes are thin.
 All is done in memory with the settings of configs/annotate.py, one seed of strokes after the other. F1 is of all
-voxels, without an exclusion zone; ER is cut with finer supervoxels as well. The threshold and its smoothing are the
-best for the very voxels that are scored, so no threshold is better. The random walker is scikit-image's with the same
-strokes; of the values BETAS the one that scores best is taken. Writes benchmarks/results/annotation.json, prints the
-tables of docs/annotation.md, and draws two sections for each volume and step into `--pictures`.
+voxels, without an exclusion zone. Supervoxels are of two sizes, that of the config and FINER_NM. The threshold and its
+smoothing are the best for the very voxels that are scored, so no threshold is better. The random walker is
+scikit-image's with the same strokes; of the values BETAS the one that scores best is taken. Writes
+benchmarks/results/annotation.json, prints the tables of docs/annotation.md, and draws two sections for each volume and
+step into `--pictures`.
 """
 
 import argparse
@@ -18,10 +19,9 @@ import datetime
 import json
 import os
 import platform
-import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ CUBES, SIDE, VOXEL_NM = 6, 96, 8.0
 SIGMAS = (0.0, 1.0, 2.0, 4.0)
 BETAS = (130.0, 1000.0)
 THIN_BRUSH = {"radius_nm": 8.0, "length_nm": 200.0}
-FINER = {"pitch_nm": 24.0}
+FINER_NM = 32.0
 Labels = npt.NDArray[np.uint32]
 Kinds = npt.NDArray[np.uint8]
 
@@ -71,7 +71,6 @@ class Sample:
       labels: an id per object, 0 = background.
       voxel_size_nm: z y x.
       brush: what differs from the strokes of configs/simulate_annotations.py.
-      supervoxels: what differs from the supervoxels of configs/annotate.py.
     """
 
     name: str
@@ -79,7 +78,6 @@ class Sample:
     labels: Labels
     voxel_size_nm: Float3
     brush: dict[str, float]
-    supervoxels: dict[str, float] = field(default_factory=dict)
 
 
 def epfl(folder: Path) -> Sample:
@@ -108,24 +106,61 @@ def simulated() -> Iterator[Sample]:
             ids = {place: place for place, key in enumerate(block.keys, 1) if key.organelle == name}
             found.append(table_of(ids, len(block.keys) + 1, "uint32")[block.objects])
         most = int(np.argmax([np.count_nonzero(labels) for labels in found]))
-        sample = Sample(f"simulated {name}", blocks[most].raw, found[most], (VOXEL_NM,) * 3, brush)
-        yield sample
-        if name == "er":
-            yield replace(sample, name=f"{sample.name}, finer supervoxels", supervoxels=FINER)
+        yield Sample(f"simulated {name}", blocks[most].raw, found[most], (VOXEL_NM,) * 3, brush)
 
 
-def divided(sample: Sample, settings: dict[str, Any]) -> tuple[Ids, Graph, float]:
-    """Returns supervoxels, their graph, and the seconds that it took."""
-    began = time.monotonic()
-    size, whole = sample.voxel_size_nm, Box.of_shape(sample.raw.shape)
-    lattice = Lattice(whole.shape, lattice_pitch(settings["pitch_nm"], size))
-    smooth = smoothed(sample.raw, settings["sigma_nm"], size)
-    gradient = slope(smooth, size)
-    steps = {name: settings[name] for name in ("grey_step", "gradient_step")}
-    ids = grow_supervoxels(smooth, gradient, whole, lattice=lattice, voxel_size_nm=size, **steps)
-    looks = tuple(settings["looks_nm"])
-    piece = piece_of(sample.raw, whole, ids, gradient, sigmas_nm=looks, voxel_size_nm=size)
-    return ids, join([piece], lattice.count), time.monotonic() - began
+@dataclass(frozen=True)
+class Division:
+    """A volume that is divided into supervoxels.
+
+    Attributes:
+      sample: the volume.
+      ids: the supervoxel of each voxel.
+      graph: of the supervoxels.
+      seconds: that it took.
+    """
+
+    sample: Sample
+    ids: Ids
+    graph: Graph
+    seconds: float
+
+    @classmethod
+    def of(cls, sample: Sample, settings: dict[str, Any]) -> "Division":
+        """Divides a volume."""
+        began = time.monotonic()
+        size, whole = sample.voxel_size_nm, Box.of_shape(sample.raw.shape)
+        lattice = Lattice(whole.shape, lattice_pitch(settings["pitch_nm"], size))
+        smooth = smoothed(sample.raw, settings["sigma_nm"], size)
+        gradient = slope(smooth, size)
+        steps = {name: settings[name] for name in ("grey_step", "gradient_step")}
+        ids = grow_supervoxels(smooth, gradient, whole, lattice=lattice, voxel_size_nm=size, **steps)
+        looks = tuple(settings["looks_nm"])
+        piece = piece_of(sample.raw, whole, ids, gradient, sigmas_nm=looks, voxel_size_nm=size)
+        return cls(sample, ids, join([piece], lattice.count), time.monotonic() - began)
+
+    def cut(self, strokes: Kinds, settings: dict[str, Any]) -> Kinds:
+        """Returns what the minimum cut finds; nothing, where strokes of a kind are missing."""
+        kinds = kinds_of([stroked_ids(self.ids, strokes)], len(self.graph.sizes))
+        if not {1, 2} <= set(kinds.tolist()):
+            return np.zeros_like(strokes)
+        labels = label_supervoxels(self.graph, kinds, **settings)
+        return paint(labels, kinds, self.ids, strokes, voxel_size_nm=self.sample.voxel_size_nm)
+
+    def row(self) -> dict[str, Any]:
+        """Returns what there is to say of it; the best labelling gives each supervoxel what most of its voxels are."""
+        inside = np.bincount(self.ids.ravel(), (self.sample.labels != 0).ravel())
+        return {
+            "supervoxels": len(self.graph.sizes),
+            "contacts": len(self.graph.pairs),
+            "seconds": round(self.seconds, 1),
+            "f1_of_the_best_labelling": score((inside * 2 > self.graph.sizes)[self.ids], self.sample),
+        }
+
+
+def pitches(section: dict[str, Any]) -> dict[str, float]:
+    """Returns the sizes of supervoxels to be compared: what it is called -> nm."""
+    return {f"pitch_{nm:.0f}_nm": nm for nm in (section["pitch_nm"], FINER_NM)}
 
 
 def annotated(sample: Sample, strokes: Strokes, pace: Pace, seed: int) -> tuple[Kinds, dict[str, float]]:
@@ -163,37 +198,30 @@ def rows_of(
     sample: Sample, config: dict[str, Any], strokes: dict[str, Any], pace: Pace, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Returns all scores of a volume."""
-    ids, graph, seconds = divided(sample, config["supervoxels"] | sample.supervoxels)
+    section = config["supervoxels"]
+    divisions = {name: Division.of(sample, section | {"pitch_nm": nm}) for name, nm in pitches(section).items()}
     cutting = {name: config["annotations"]["mito"][name] for name in ("smoothness", "ridge", "surroundings", "bias")}
-    majority = np.bincount(ids.ravel(), (sample.labels != 0).ravel()) * 2 > graph.sizes
     rows = []
     for step in options.steps:
         for seed in options.seeds:
             kinds, cost = annotated(sample, Strokes(**strokes | sample.brush | {"section_step": step}), pace, seed)
-            began = time.monotonic()
-            stroked_supervoxels = kinds_of([stroked_ids(ids, kinds)], len(graph.sizes))
-            if not (stroked_supervoxels == 1).any():  # the sections met no object, or none that the brush fits into
-                rows.append({"section_step": step, "seed": seed, **cost, "f1": 0.0})
-                continue
-            labels = label_supervoxels(graph, stroked_supervoxels, **cutting)
-            found = paint(labels, stroked_supervoxels, ids, kinds, voxel_size_nm=sample.voxel_size_nm)
-            row = {"section_step": step, "seed": seed, **cost, "f1": score(found, sample)}
-            row["seconds_to_cut"] = round(time.monotonic() - began, 2)
+            row: dict[str, Any] = {"section_step": step, "seed": seed, **cost}
+            for name, division in divisions.items():
+                began = time.monotonic()
+                found = division.cut(kinds, cutting)
+                row |= {f"{name}_f1": score(found, sample), f"{name}_s": round(time.monotonic() - began, 2)}
+                if seed == options.seeds[0] and options.pictures:
+                    path = options.pictures / f"{sample.name}_{name}_{step}.png".replace(" ", "_")
+                    draw(sample, kinds, found, path, step)
             if step in options.walker_steps and seed == options.seeds[0]:
-                row["random_walker_f1"], row["random_walker_seconds"] = walked(sample, kinds)
+                row["random_walker_f1"], row["random_walker_s"] = walked(sample, kinds)
             rows.append(row)
             print(sample.name, row, flush=True)
-            if seed == options.seeds[0] and options.pictures:
-                name = re.sub(r"\W+", "_", sample.name)
-                draw(sample, kinds, found, options.pictures / f"{name}_{step}.png", step)
     return {
         "shape": sample.raw.shape,
         "voxel_size_nm": sample.voxel_size_nm,
         "share": round(float((sample.labels != 0).mean()), 4),
-        "supervoxels": len(graph.sizes),
-        "contacts": len(graph.pairs),
-        "seconds_to_divide": round(seconds, 1),
-        "f1_of_the_best_labelling_of_supervoxels": score(majority[ids], sample),
+        "divisions": {name: division.row() for name, division in divisions.items()},
         "threshold_f1": threshold(sample),
         "rows": rows,
     }
@@ -225,25 +253,21 @@ def tables(results: dict[str, Any]) -> str:
     """Returns the Markdown tables of the docs."""
     lines = []
     for name, one in results.items():
-        head = [f"{name}: strokes on every", "sections", "strokes", "minutes", "F1 of the cut", "random walker"]
+        ways = {f"{way}_f1": way.replace("_", " ") for way in one["divisions"]}
+        head = [f"{name}: strokes on every", "sections", "strokes", "minutes", *ways.values(), "random walker"]
         rows = []
         for step in sorted({row["section_step"] for row in one["rows"]}, reverse=True):
             mine = [row for row in one["rows"] if row["section_step"] == step]
-            mean = {key: float(np.mean([row[key] for row in mine])) for key in ("sections", "strokes", "minutes")}
-            scores = [row["f1"] for row in mine]
-            walker = [row["random_walker_f1"] for row in mine if "random_walker_f1" in row]
-            rows.append(
-                [
-                    f"{step}th",
-                    f"{mean['sections']:.0f}",
-                    f"{mean['strokes']:.0f}",
-                    f"{mean['minutes']:.0f}",
-                    f"{np.mean(scores):.2f} ({min(scores):.2f} to {max(scores):.2f})",
-                    f"{walker[0]:.2f}" if walker else "-",
-                ]
-            )
-        best = one["f1_of_the_best_labelling_of_supervoxels"]
-        lines += ["", *table(head, rows), "", f"threshold {one['threshold_f1']:.2f}, best of supervoxels {best:.2f}"]
+            effort = [
+                f"{np.mean([row[key] for row in mine]):.{digits}f}"
+                for key, digits in (("sections", 0), ("strokes", 0), ("minutes", 1))
+            ]
+            found = [[row[way] for row in mine] for way in ways]
+            walker = [f"{row['random_walker_f1']:.2f}" for row in mine if "random_walker_f1" in row] or ["-"]
+            spread = [f"{np.mean(scores):.2f} ({min(scores):.2f} to {max(scores):.2f})" for scores in found]
+            rows.append([f"{step}th", *effort, *spread, *walker])
+        best = ", ".join(f"{row['f1_of_the_best_labelling']:.2f}" for row in one["divisions"].values())
+        lines += ["", *table(head, rows), "", f"threshold {one['threshold_f1']:.2f}, best of supervoxels {best}"]
     return "\n".join(lines)
 
 

@@ -3,10 +3,11 @@
     ASEM_JAX_DATA=FOLDER python -m benchmarks.experiments EXPERIMENT [--workdir runs/experiments] [--steps 400]
 
 EXPERIMENT is preparations, epfl, designs, organelles or annotations; `trials.py` says what is in each. `orientations`
-trains nothing: it predicts the validation strip with the models of epfl in several orientations, and with all of them
-together. Scores are those of a validation: F1 outside the exclusion zone where there is one, at the threshold that is
-best for the scored region itself, which flatters all trials alike. Every training has a run folder
-below --workdir; what is finished there is not made again. Writes benchmarks/results/experiments_EXPERIMENT.json.
+and `symmetries` train nothing. The first predicts the validation strip with the models of epfl, mirrored and not, each
+alone and all together; the second predicts cubes, whose axes can be exchanged, with the models that annotations trained
+on exact labels. Scores are those of a validation: F1 outside the exclusion zone where there is one, at the threshold
+that is best for the scored region itself, which flatters all trials alike. Every training has a run folder below
+--workdir; what is finished there is not made again. Writes benchmarks/results/experiments_EXPERIMENT.json.
 """
 
 import argparse
@@ -16,7 +17,10 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -33,8 +37,28 @@ from benchmarks.network import table
 from benchmarks.record_run import PACKAGES, RESULTS
 from benchmarks.trials import EXPERIMENTS, MAPS, Trial, settings
 
-ORIENTATIONS = "orientations"
+QUESTIONS = ("orientations", "symmetries")
+CUBE = 64
 Scores = dict[str, dict[str, float]]  # region -> what -> value
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the models of a trial are asked, one per seed.
+
+    Attributes:
+      experiment: that trained them.
+      trial: its name there.
+      regions: that they are scored on, as validation_regions of a config.
+      ways: `Ensemble.symmetries`.
+      together: whether the models are also asked as one.
+    """
+
+    experiment: str
+    trial: str
+    regions: Mapping[str, Any]
+    ways: Sequence[str]
+    together: bool
 
 
 def run(config: dict[str, Any], workdir: Path) -> None:
@@ -91,22 +115,38 @@ def flat(validation: dict[str, Any]) -> dict[str, float]:
     return {**numbers, **{f"f1 {name}": value for name, value in validation.get("f1_of", {}).items()}}
 
 
-def orientations(workdir: Path, seeds: list[int], steps: int) -> dict[str, list[Scores]]:
-    """Returns scores of the models that epfl trained, asked in several ways, on a half of its validation strip."""
-    recipe = next(trial for trial in EXPERIMENTS["epfl"](workdir / "data", run) if trial.name == "recipe")
-    config = ConfigDict(settings(recipe, 0, steps, None)["train"])
-    config.validation_regions = {"half of the strip": {**recipe.scored["strip"], "stop": (83, 384, 256)}}
-    models = tuple(load_model(folder_of(workdir, "epfl", recipe.name, seed)) for seed in seeds)
-    asked: dict[str, list[tuple[tuple[Model, ...], str]]] = {
-        way: [((model,), way) for model in models] for way in ("none", "mirrors", "all")
+def question(name: str, workdir: Path) -> Question:
+    """Returns what trained models are asked."""
+    if name == "orientations":
+        strip = trial_of("epfl", "recipe", workdir).scored["strip"]
+        half = {"half of the strip": {**strip, "stop": (83, 384, 256)}}
+        return Question("epfl", "recipe", half, ("none", "mirrors"), together=True)
+    held_out = trial_of("annotations", "exact", workdir).scored["held_out"]
+    z, y, x = held_out["start"]
+    cubes = {
+        f"cube {number}": {**held_out, "start": (z, y, at), "stop": (z + CUBE, y + CUBE, at + CUBE)}
+        for number, at in enumerate((x, x + 2 * CUBE), 1)
     }
-    asked["models together"] = [(models, "none")]
-    asked["models together, mirrors"] = [(models, "mirrors")]
+    return Question("annotations", "exact", cubes, ("none", "mirrors", "all"), together=False)
+
+
+def trial_of(name: str, trial: str, workdir: Path) -> Trial:
+    """Returns a trial of an experiment."""
+    return next(found for found in EXPERIMENTS[name](workdir / "data", run) if found.name == trial)
+
+
+def asked(question: Question, workdir: Path, seeds: list[int], steps: int) -> dict[str, list[Scores]]:
+    """Returns scores of models that an experiment trained, alone and together, in several orientations."""
+    trial = trial_of(question.experiment, question.trial, workdir)
+    config = ConfigDict(settings(trial, 0, steps, None)["train"])
+    config.validation_regions = question.regions
+    models = tuple(load_model(folder_of(workdir, question.experiment, trial.name, seed)) for seed in seeds)
+    groups = {"": [(model,) for model in models], **({"models together, ": [models]} if question.together else {})}
     found: dict[str, list[Scores]] = {}
-    for way, ensembles in asked.items():
-        for members, symmetries in ensembles:
-            found.setdefault(way, []).append(scored(members, config, symmetries))
-            print(f"{way}: {found[way][-1]}", flush=True)
+    for group, way in product(groups, question.ways):
+        for members in groups[group]:
+            found.setdefault(f"{group}{way}", []).append(scored(members, config, way))
+            print(f"{group}{way}: {found[f'{group}{way}'][-1]}", flush=True)
     return found
 
 
@@ -164,7 +204,7 @@ def _text(found: dict[str, float | None]) -> str:
 def main() -> None:
     """Trains what is not trained, scores, prints and saves."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("experiment", choices=[*EXPERIMENTS, ORIENTATIONS])
+    parser.add_argument("experiment", choices=[*EXPERIMENTS, *QUESTIONS])
     parser.add_argument("--workdir", type=Path, default=Path("runs/experiments"))
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -174,12 +214,12 @@ def main() -> None:
     if words.markdown:
         print(markdown(json.loads(path.read_text())))
         return
-    if words.experiment == ORIENTATIONS:
-        found = orientations(words.workdir, words.seeds, words.steps)
+    if words.experiment in QUESTIONS:
+        found = asked(question(words.experiment, words.workdir), words.workdir, words.seeds, words.steps)
     else:
         found = trained(words.experiment, words.workdir, words.seeds, words.steps)
     means = {trial: summary(scores) for trial, scores in found.items()}
-    curves = {} if words.experiment == ORIENTATIONS else losses(words.workdir / words.experiment)
+    curves = {} if words.experiment in QUESTIONS else losses(words.workdir / words.experiment)
     record = {
         "experiment": words.experiment,
         "date": datetime.date.today().isoformat(),

@@ -17,18 +17,20 @@ import numpy as np
 import numpy.typing as npt
 
 from asem_jax.devices import make_local_mesh
+from asem_jax.prediction.ensemble import exchangeable
 from asem_jax.prediction.exports import exported_bytes
 from asem_jax.prediction.job import Job, Result
 from asem_jax.prediction.memory import Memory, memory_of
 from asem_jax.prediction.predictor import predict_together
 from asem_jax.prediction.program import organelle_bytes
-from asem_jax.volumes.geometry import Box
+from asem_jax.volumes.geometry import Box, Int3
 from asem_jax.volumes.pyramid import level_shapes
 
 BLOCKS_TIMED = 3
 FILE_UNIT = 4096  # bytes by which a file grows on most disks
 BLOSC_HEADER = 16  # bytes that an incompressible chunk grows by
 SEGMENTATION_SHARE = 0.25  # of a byte per voxel: a chunk of random 0 and 1 takes a fifth
+_CUBE: Int3 = (1, 1, 1)  # as far as exchanged axes go
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Forecast:
             f"{_size(self.read_bytes)} of raw to read, at most {_size(self.written_bytes)} to write, "
             f"{_size(self.free_bytes)} free on the disk",
         ]
+        lines += _orientations(job)
         if self.seconds is not None:
             rate = self.voxels / max(self.seconds, 1e-9) / 1e6
             lines.append(f"about {_duration(self.seconds)} on this machine, {rate:.2f} Mvoxel/s")
@@ -149,6 +152,19 @@ def _written_bytes(job: Job, result: Result, sides: npt.NDArray[np.int64]) -> in
     )
     largest = [share * prod(plan.chunk_shape) + BLOSC_HEADER for share in (1.0, SEGMENTATION_SHARE)]
     return chunks * sum(ceil(each / FILE_UNIT) * FILE_UNIT for each in largest)
+
+
+def _orientations(job: Job) -> list[str]:
+    """Returns what there is to say of blocks that are predicted several times."""
+    lines = []
+    for model, part in zip(job.ensembles, job.plan.plans, strict=True):
+        asked = len(model.orientations(part.tile_shape))
+        orders, of_cube = (len(exchangeable(model.card, shape)) for shape in (part.tile_shape, _CUBE))
+        missed = model.symmetries == "all" and orders < of_cube
+        more = f", not {asked // orders * of_cube}: for those give a write_shape with equal sides" if missed else ""
+        if asked > 1:
+            lines.append(f"every block is predicted in {asked} orientations{more}")
+    return list(dict.fromkeys(lines))
 
 
 def _reason(job: Job) -> str:

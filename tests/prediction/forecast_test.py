@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from asem_jax.prediction import forecast as module
+from asem_jax.prediction.ensemble import Ensemble
 from asem_jax.prediction.forecast import check_disk, forecast
 from asem_jax.prediction.job import make_job
 from asem_jax.prediction.predictor import num_finished, sweep_volume
+from asem_jax.volumes.geometry import Int3
 from asem_jax.volumes.volume import Volume, create_volume
 from tests.phantoms import small_model, write_volume
 
@@ -66,6 +68,25 @@ def test_blocks_without_mask_are_counted_and_hours_are_those_of_the_rest(
     assert "2 of 18 blocks" in text
     assert "15 skipped by the mask, 1 finished before" in text
     assert "about 4.0 h on this machine" in text
+
+
+@pytest.mark.parametrize(
+    ("symmetries", "blocks", "expected"),
+    [
+        ("none", BLOCKS, []),
+        ("mirrors", (16, 16, 24), ["every block is predicted in 8 orientations"]),
+        ("all", BLOCKS, ["every block is predicted in 48 orientations"]),
+        (
+            "all",
+            (16, 16, 24),
+            ["every block is predicted in 16 orientations, not 48: for those give a write_shape with equal sides"],
+        ),
+    ],
+)
+def test_orientations_are_said(raw: Volume, tmp_path: Path, symmetries: str, blocks: Int3, expected: list[str]) -> None:
+    model = Ensemble((small_model(),), symmetries)
+    job = make_job(model, raw, f"{tmp_path}/cell.zarr/p", write_shape=blocks)
+    assert [line for line in forecast(job).describe(job) if "orientation" in line] == expected
 
 
 def test_time_is_that_of_a_few_blocks(raw: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
