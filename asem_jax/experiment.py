@@ -16,9 +16,10 @@ import re
 import runpy
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 from uuid import uuid4
 
 from ml_collections import ConfigDict
@@ -32,8 +33,8 @@ def load(file: str, overrides: Mapping[str, str]) -> ConfigDict:
     """Returns the config that a file describes, with some values replaced.
 
     Args:
-      file: `FILE.py` with a function `get_config()`; `FILE.py:ARGUMENT` for `get_config(ARGUMENT)`; or the
-        `config.json` of an earlier run.
+      file: `FILE.py` with a function `get_config()`; `FILE.py:ARGUMENT` for `get_config(ARGUMENT)`, one of those
+        that a `Literal` of its names, if it has one; or the `config.json` of an earlier run.
       overrides: dotted key -> value as typed on a command line; the key must be in the file.
 
     Raises:
@@ -192,8 +193,23 @@ def save(config: ConfigDict, workdir: Path) -> list[str]:
 
 def _execute(path: str, argument: Sequence[str]) -> ConfigDict:
     """Returns what `get_config` of a Python file returns."""
+    with _explained(path):
+        function = runpy.run_path(path)["get_config"]
+        known = next((get_args(hint) for hint in get_type_hints(function).values() if get_origin(hint) is Literal), ())
+    if argument and known and argument[0] not in known:
+        raise ValueError(f"--config={path}:{argument[0]}: the file knows {', '.join(known)}, not {argument[0]!r}.")
+    with _explained(path):
+        config = function(*argument)
+    if not isinstance(config, Mapping | ConfigDict):
+        raise ValueError(f"{path}: get_config() returned {config!r}; it must return an ml_collections.ConfigDict.")
+    return ConfigDict(config)
+
+
+@contextmanager
+def _explained(path: str) -> Iterator[None]:
+    """Names the line of a config file in which it fails."""
     try:
-        config = runpy.run_path(path)["get_config"](*argument)
+        yield
     except Exception as error:
         frames = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
         line = error.lineno if isinstance(error, SyntaxError) else next(reversed(frames), None)
@@ -201,9 +217,6 @@ def _execute(path: str, argument: Sequence[str]) -> ConfigDict:
             f"{path}{f', line {line}' if line else ''}: {type(error).__name__}: {error}; a config file is "
             "Python with a function get_config() that returns an ml_collections.ConfigDict."
         ) from error
-    if not isinstance(config, Mapping | ConfigDict):
-        raise ValueError(f"{path}: get_config() returned {config!r}; it must return an ml_collections.ConfigDict.")
-    return ConfigDict(config)
 
 
 def _read_json(path: str) -> ConfigDict:

@@ -7,6 +7,8 @@ and smaller mitochondria, fewer look-alikes, darker membranes, so that a short t
 Command:  bash launch/local.sh --config configs/simulate_tiff.py --workdir runs/example_tiff
 """
 
+from typing import Literal
+
 from ml_collections import ConfigDict
 
 CELL = "{workdir}/simulated.zarr"
@@ -27,7 +29,7 @@ CLEAR = {
 }
 
 
-def get_config(tissue: str = "faint") -> ConfigDict:
+def get_config(tissue: Literal["faint", "clear"] = "faint") -> ConfigDict:
     """Returns the config, of faint or clear tissue; lengths are nm, shapes are voxels, z y x."""
     return ConfigDict(
         {

@@ -16,13 +16,30 @@ Command:  bash launch/local.sh --config configs/train_cosem_few.py --workdir run
 """
 
 import math
+from typing import Literal
 
 from ml_collections import ConfigDict
 
 CELL = "{data_dir}/cell.zarr"
+Group = Literal[
+    "mito",
+    "er",
+    "golgi",
+    "microtubules",
+    "ribosomes",
+    "nucleus",
+    "NE",
+    "chromatin",
+    "centrosome",
+    "ERES",
+    "ecs",
+    "MVB",
+    "vesicle",
+    "LD",
+]
 
 
-def get_config(group: str = "mito") -> ConfigDict:
+def get_config(group: Group = "mito") -> ConfigDict:
     """Returns the config of a group (see `groups`); lengths are nm, boxes are voxels of 4 nm, z y x."""
     return ConfigDict({"stages": ("train",), "data_dir": "data", "train": train(groups()[group])})
 

@@ -12,13 +12,14 @@ Command:  bash launch/local.sh --config configs/train_generalist.py --workdir ru
 """
 
 import math
+from typing import Literal
 
 from ml_collections import ConfigDict
 
 CELLS = {"cf": "{cf_dir}/cf.zarr", "hpf": "{hpf_dir}/hpf.zarr"}
 
 
-def get_config(scored: str = "cf") -> ConfigDict:
+def get_config(scored: Literal["cf", "hpf"] = "cf") -> ConfigDict:
     """Returns the config; `scored` is cf or hpf. Lengths are nm, boxes are voxels of 10 nm, z y x."""
     cell, prediction = CELLS[scored], f"{{workdir}}/{scored}.zarr/mito"
     labels = f"{cell}/labels/mito"

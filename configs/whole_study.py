@@ -17,6 +17,7 @@ Command:  bash launch/local.sh --config configs/whole_study.py --workdir runs/st
 """
 
 import math
+from typing import Literal
 
 from ml_collections import ConfigDict
 
@@ -49,7 +50,7 @@ ER = {
 }
 
 
-def get_config(part: str = "mito") -> ConfigDict:
+def get_config(part: Literal["mito", "er", "cell", "lucchi"] = "mito") -> ConfigDict:
     """Returns the config of a part; lengths are nm, volumes nm^3, boxes are voxels of 10 nm, z y x."""
     return ConfigDict({"mito": mito, "er": er, "cell": cell, "lucchi": lucchi}[part]())
 

@@ -172,6 +172,15 @@ def test_argument_of_the_file_reaches_get_config(tmp_path):
     assert experiment.load(written(tmp_path, "{'stage': seed}") + ":predict", {}).stage == "predict"
 
 
+def test_an_argument_that_the_file_does_not_know_is_named(tmp_path):
+    path = tmp_path / "two.py"
+    known = "from typing import Literal\ndef get_config(part: Literal['predict', 'view'] = 'predict'):\n"
+    path.write_text(f"{known}    return {{'stage': part}}\n")
+    assert experiment.load(f"{path}:view", {}).stage == "view"
+    with pytest.raises(ValueError, match=r"two\.py:golgi: the file knows predict, view, not 'golgi'\."):
+        experiment.load(f"{path}:golgi", {})
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
