@@ -1,13 +1,14 @@
 """Times stage convert and takes its peak memory, for two sizes of volume.
 
-    python -m benchmarks.conversion [--quick] [--rounds 3] [--arenas 2]
+    python -m benchmarks.conversion [--quick] [--rounds 3] [--arenas 2] [--cache 64]
 
 Each conversion runs in a process of its own, which has made nothing before; the source is written by another. Peak
 memory (ru_maxrss) minus that of a process that imported the same and converted a tiny volume is what the conversion
 needs: it should be the same for both sizes. Voxels are uint8, smooth with noise, so they compress about as raw does.
 Sizes and ways take turns for several rounds; what is said is the median over them. Files are read from the page cache.
-glibc gives threads memory of their own (arenas) and gets it back in pieces; here it has two for all (`--arenas`, 0 = as
-many as it likes).
+The cache of decoded chunks is set to 64 MiB (256 MiB otherwise), less than the smaller volume, so that memory that
+grows with the volume would show. glibc gives threads memory of their own (arenas) and gets it back in pieces; here it
+has two for all (`--arenas`, 0 = as many as it likes).
 Writes benchmarks/results/conversion.json; `--quick`, small volumes and one round, checks the script and writes nothing.
 Memory also grows until the cache of decoded chunks is full (`store.CACHE_BYTES`); `--depths` and `--cache` show that:
 
@@ -31,14 +32,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import mrcfile
 import numpy as np
 import tensorstore as ts
 from ml_collections import ConfigDict
 
 from asem_jax.stages import convert
 from asem_jax.volumes import store
+from asem_jax.volumes.exports import write_export
 from asem_jax.volumes.geometry import tiles
 from asem_jax.volumes.hdf5 import write_hdf5
+from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.tiff import write_sections
 from asem_jax.volumes.volume import Volume, create_volume, open_volume
 
@@ -48,10 +52,18 @@ QUICK = ((32, 128, 128), (64, 128, 128))
 NUM_THREADS = 2
 CHUNK = (64, 64, 64)
 
-SOURCES: dict[str, str] = {
-    "TIFF sections -> OME-Zarr": "sections/",
-    "HDF5 -> OME-Zarr": "source.h5/raw",
-    "OME-Zarr -> N5": "source.zarr/raw",
+ZARR = "source.zarr/raw"
+# What is read and what is written, in the folder of a volume; exports are those that are not written to target.zarr.
+WAYS: dict[str, tuple[str, str]] = {
+    "TIFF sections -> OME-Zarr": ("sections/", "target.zarr/raw"),
+    "HDF5 -> OME-Zarr": ("source.h5/raw", "target.zarr/raw"),
+    "N5 -> OME-Zarr": ("source.n5/raw", "target.zarr/raw"),
+    "MRC -> OME-Zarr": ("source.mrc", "target.zarr/raw"),
+    "precomputed -> OME-Zarr": ("source.precomputed/raw", "target.zarr/raw"),
+    "OME-Zarr -> N5": (ZARR, "target.n5/raw"),
+    "OME-Zarr -> HDF5": (ZARR, "target.h5/raw"),
+    "OME-Zarr -> TIFF sections": (ZARR, "target/"),
+    "OME-Zarr -> precomputed": (ZARR, "target.precomputed/raw"),
 }
 
 
@@ -62,7 +74,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--arenas", type=int, default=2, help="of malloc, for all threads")
     parser.add_argument("--depths", nargs="+", type=int, help="sections of 512 x 512 pixels; memory alone is recorded")
-    parser.add_argument("--cache", nargs="+", type=int, default=(256,), help="MiB of decoded chunks, with --depths")
+    parser.add_argument(
+        "--cache", nargs="+", type=int, default=(64,), help="MiB of decoded chunks; several with --depths"
+    )
     words = parser.parse_args()
     if words.depths:
         show_cache(words)
@@ -73,10 +87,11 @@ def main() -> None:
             in_child(write_sources, Path(folder) / str(number), shape)
         in_child(write_sources, Path(folder) / "tiny", (8, 64, 64))
         os.environ["GLIBC_TUNABLES"] = f"glibc.malloc.arena_max={words.arenas}"  # 0 means no limit
-        found = measure(shapes, Path(folder), 1 if words.quick else words.rounds)
+        found = measure(shapes, Path(folder), 1 if words.quick else words.rounds, words.cache[0] * 2**20)
     record = {
         "ways": found,
         "malloc_arenas": words.arenas,
+        "cache_MiB": words.cache[0],
         "chunk": CHUNK,
         "num_threads": NUM_THREADS,
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()},
@@ -104,14 +119,14 @@ def show_cache(words: argparse.Namespace) -> None:
     RESULTS.with_name("conversion_cache.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
-def measure(shapes: tuple[tuple[int, int, int], ...], folder: Path, rounds: int) -> dict[str, Any]:
+def measure(shapes: tuple[tuple[int, int, int], ...], folder: Path, rounds: int, cache_bytes: int) -> dict[str, Any]:
     """Returns megabytes, seconds and memory of each way and shape; the medians, and all rounds."""
-    found: dict[str, Any] = {way: {"x".join(map(str, shape)): [] for shape in shapes} for way in SOURCES}
+    found: dict[str, Any] = {way: {"x".join(map(str, shape)): [] for shape in shapes} for way in WAYS}
     for _ in range(rounds):
         for way, by_shape in found.items():
-            tiny = in_child(run, folder / "tiny", way)["peak_MiB"]
+            tiny = in_child(run, folder / "tiny", way, cache_bytes)["peak_MiB"]
             for number, rounds_of_shape in enumerate(by_shape.values()):
-                once = in_child(run, folder / str(number), way)
+                once = in_child(run, folder / str(number), way, cache_bytes)
                 rounds_of_shape.append({**once, "above_tiny_MiB": round(once["peak_MiB"] - tiny, 1)})
                 print(way, shapes[number], rounds_of_shape[-1], flush=True)
     return {way: {shape: of_rounds(all_of) for shape, all_of in by.items()} for way, by in found.items()}
@@ -142,19 +157,25 @@ def write_sources(folder: Path, shape: tuple[int, int, int]) -> None:
         volume.write(slab, np.clip(smooth + noise, 0, 255).astype(np.uint8))
     write_sections(volume, folder / "sections")
     write_hdf5(volume, folder / "source.h5/raw")
+    with mrcfile.new_mmap(folder / "source.mrc", shape, mrc_mode=6) as file:  # 6 = uint16
+        file.voxel_size = (40.0, 40.0, 80.0)  # Angstrom, x y z
+        for slab in tiles(volume.box, (CHUNK[0], *shape[1:])):
+            file.data[slab.slices] = volume.read(slab)
+    for name in ("source.n5", "source.precomputed"):
+        ledger = Ledger(folder / f"{name}.jsonl", {})
+        write_export(volume, f"{folder}/{name}/raw", labels=False, ledger=ledger, num_threads=NUM_THREADS)
 
 
-def run(folder: Path, way: str, cache_bytes: int = store.CACHE_BYTES) -> dict[str, float]:
+def run(folder: Path, way: str, cache_bytes: int) -> dict[str, float]:
     """Converts in one way; returns seconds, megabytes per second and the peak memory of this process."""
     store.CACHE_BYTES = cache_bytes
-    source = f"{folder}/{SOURCES[way]}"
     workdir = folder / "run"
     start = time.perf_counter()
-    convert.run(config(source, way, folder), workdir)
+    convert.run(config(way, folder), workdir)
     seconds = time.perf_counter() - start
     volume: Volume = open_volume(folder / "source.zarr/raw")
-    for path in ("target.zarr", "target.n5", "run"):
-        shutil.rmtree(folder / path, ignore_errors=True)
+    for path in (*folder.glob("target*"), workdir):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
         "MB": round(volume.box.num_voxels / 1e6, 1),
@@ -164,18 +185,20 @@ def run(folder: Path, way: str, cache_bytes: int = store.CACHE_BYTES) -> dict[st
     }
 
 
-def config(source: str, way: str, folder: Path) -> ConfigDict:
+def config(way: str, folder: Path) -> ConfigDict:
     """Returns the settings of stage convert for one way."""
+    source, target = (f"{folder}/{name}" for name in WAYS[way])
     entry = {
         "source": source,
-        "target": f"{folder}/target.zarr/raw",
+        "target": target,
         "part": None,
         "labels": False,
         "annotation": None,
         "voxel_size_nm": (8.0, 4.0, 4.0),
         "offset_nm": (0.0, 0.0, 0.0),
         "percentiles": None,
-        "window": None,
+        # MRC has no uint8 without a sign that all programs agree on.
+        "window": (0.0, 255.0) if source.endswith(".mrc") else None,
         "invert": False,
         "polarity": None,
         "allow_gaps": False,
@@ -183,9 +206,8 @@ def config(source: str, way: str, folder: Path) -> ConfigDict:
         "shard_shape": None,
         "zarr_format": 2,
     }
-    out = {"source": source, "target": f"{folder}/target.n5/raw", "labels": False}
-    is_export = way.endswith("N5")
-    volumes, exports = ({}, {"out": out}) if is_export else ({"in": entry}, {})
+    out = {"source": source, "target": target, "labels": False}
+    volumes, exports = ({"in": entry}, {}) if way.endswith("OME-Zarr") else ({}, {"out": out})
     speed = {"num_threads": NUM_THREADS, "retries": 0, "cluster": None}
     return ConfigDict({"volumes": volumes, "exports": exports, **speed})
 
