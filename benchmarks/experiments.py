@@ -220,6 +220,8 @@ def main() -> None:
         found = trained(words.experiment, words.workdir, words.seeds, words.steps)
     means = {trial: summary(scores) for trial, scores in found.items()}
     curves = {} if words.experiment in QUESTIONS else losses(words.workdir / words.experiment)
+    drawn = words.workdir / "data" / "drawn" / "annotations.json"
+    effort = json.loads(drawn.read_text()) if words.experiment == "annotations" else {}
     record = {
         "experiment": words.experiment,
         "date": datetime.date.today().isoformat(),
@@ -228,6 +230,7 @@ def main() -> None:
         "budget": {"steps": words.steps, "maps": MAPS, "voxel_nm": 10},
         "seeds": words.seeds,
         "means": means,
+        "effort": effort,
         "trials": found,
         "losses": curves,
     }

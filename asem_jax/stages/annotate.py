@@ -5,8 +5,8 @@
 Divides the region into supervoxels once, and cuts their graph for each annotation: `labels` (1 = object) and `mask`,
 placed in nm, which a region of stage `train` can name as they are. Run again with more strokes it only cuts again; with
 `window` the strokes of one annotation are painted in a window first (see `window.py`).
-Memory: about 60 bytes per voxel of a block and of what is around it, per thread; for the cut about 1 kB per supervoxel
-of the region, and 2 kB per supervoxel under strokes.
+Memory: about 60 bytes per voxel of a block and of what is around it, per thread; for the cut about 1.4 kB per
+supervoxel of the region, and 2 kB per supervoxel under strokes.
 """
 
 import json
