@@ -254,7 +254,7 @@ def tables(results: dict[str, Any]) -> str:
     lines = []
     for name, one in results.items():
         ways = {f"{way}_f1": way.replace("_", " ") for way in one["divisions"]}
-        head = [f"{name}: strokes on every", "sections", "strokes", "minutes", *ways.values(), "random walker"]
+        head = [f"{name}: strokes on one section in", "sections", "strokes", "minutes", *ways.values(), "random walker"]
         rows = []
         for step in sorted({row["section_step"] for row in one["rows"]}, reverse=True):
             mine = [row for row in one["rows"] if row["section_step"] == step]
@@ -265,7 +265,7 @@ def tables(results: dict[str, Any]) -> str:
             found = [[row[way] for row in mine] for way in ways]
             walker = [f"{row['random_walker_f1']:.2f}" for row in mine if "random_walker_f1" in row] or ["-"]
             spread = [f"{np.mean(scores):.2f} ({min(scores):.2f} to {max(scores):.2f})" for scores in found]
-            rows.append([f"{step}th", *effort, *spread, *walker])
+            rows.append([f"{step}", *effort, *spread, *walker])
         best = ", ".join(f"{row['f1_of_the_best_labelling']:.2f}" for row in one["divisions"].values())
         lines += ["", *table(head, rows), "", f"threshold {one['threshold_f1']:.2f}, best of supervoxels {best}"]
     return "\n".join(lines)
