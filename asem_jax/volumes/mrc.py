@@ -1,4 +1,4 @@
-"""MRC files, read: as IMOD, SerialEM and Amira write them, through a memory map.
+"""MRC files, read: as IMOD, SerialEM and Amira write them, through a memory map of its own for each read.
 
 The header states the size of the box in Å and how many voxels it has, so the voxel size, and where it begins
 (`origin`). Bytes of mode 0 are signed by the standard; files of IMOD say which they are, and are followed.
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asem_jax.volumes.axes import AxisOrder, find_axes
-from asem_jax.volumes.geometry import Box, Float3, Int3, float3
+from asem_jax.volumes.geometry import Box, Float3, Int3, float3, int3
 
 SUFFIXES = (".mrc", ".rec", ".st", ".map", ".ali")
 NM_PER_ANGSTROM = 0.1
@@ -35,15 +35,19 @@ class MrcFile:
       dtype: of the voxels.
       voxel_size_nm: z y x; None if the header does not state it.
       offset_nm: where the first voxel lies, z y x; None if the header does not state it.
-      voxels: the memory map, in the order of the file.
-      order: where z, y, x are in it.
+      stored: dtype of the file.
+      stored_shape: voxels, in the order of the file.
+      start: byte at which they begin.
+      order: where z, y, x are in the file.
     """
 
     address: str
     dtype: np.dtype[Any]
     voxel_size_nm: Float3 | None
     offset_nm: Float3 | None
-    voxels: npt.NDArray[Any] = field(repr=False, compare=False)
+    stored: np.dtype[Any] = field(repr=False, compare=False)
+    stored_shape: Int3 = field(repr=False, compare=False)
+    start: int = field(repr=False, compare=False)
     order: AxisOrder = field(repr=False, compare=False)
 
     @property
@@ -58,7 +62,9 @@ class MrcFile:
 
     def read(self, box: Box) -> npt.NDArray[Any]:
         """Returns the voxels of `box`, [z, y, x]."""
-        stored = self.voxels[self.order.index(box)]
+        # Pages that were read count as memory of the process for as long as they are mapped.
+        voxels = np.memmap(self.address, self.stored, "r", self.start, self.stored_shape)
+        stored = voxels[self.order.index(box)]
         return self.order.arrange(np.array(stored.view(self.dtype.newbyteorder(stored.dtype.byteorder)), self.dtype))
 
 
@@ -95,7 +101,8 @@ def open_mrc(address: str | Path) -> MrcFile:
     if voxels.dtype.kind == "c":
         raise ValueError(f"{address} holds complex numbers (mode {header.mode}, a transform); give the volume itself.")
     axes = _axes(header, str(address))
-    order = find_axes(axes, voxels.shape if voxels.ndim == 3 else (1, *voxels.shape), None, str(address))
+    stored_shape = voxels.shape if voxels.ndim == 3 else (1, *voxels.shape)
+    order = find_axes(axes, stored_shape, None, str(address))
     size = _numbers(file.voxel_size)
     stated = all(side > 0 or side != side for side in size)  # 0 = unknown; what is no number is refused later
     offset = _numbers(header.origin)
@@ -105,7 +112,9 @@ def open_mrc(address: str | Path) -> MrcFile:
         kind,
         size if stated else None,
         offset if any(offset) else None,
-        voxels if voxels.ndim == 3 else voxels[np.newaxis],
+        voxels.dtype,
+        int3(stored_shape, "shape"),
+        voxels.offset,
         order,
     )
 
