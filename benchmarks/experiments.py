@@ -26,6 +26,8 @@ from statistics import mean, stdev
 from typing import Any
 
 import jax
+import matplotlib.pyplot as plt
+import numpy as np
 from ml_collections import ConfigDict
 
 from asem_jax.models.checkpoint import load_model
@@ -201,6 +203,21 @@ def _text(found: dict[str, float | None]) -> str:
     return f"{found['mean']:.3f}" + ("" if found["std"] is None else f" ± {found['std']:.3f}")
 
 
+def draw(record: dict[str, Any], path: Path) -> None:
+    """Draws the learning curves of a record: of each trial the mean over seeds, and from the least to the most."""
+    figure, axes = plt.subplots(figsize=(8, 4.5))
+    for trial in record["trials"]:
+        curves = [record["losses"][folder_of(Path(), "", trial, seed).name] for seed in record["seeds"]]
+        steps, values = [step for step, _ in curves[0]], np.array([[loss for _, loss in curve] for curve in curves])
+        (line,) = axes.plot(steps, values.mean(0), label=trial)
+        axes.fill_between(steps, values.min(0), values.max(0), color=line.get_color(), alpha=0.15, linewidth=0)
+    axes.set(xlabel="step", ylabel="training loss", ylim=(0, None))
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=100)
+
+
 def main() -> None:
     """Trains what is not trained, scores, prints and saves."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -209,10 +226,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--markdown", action="store_true", help="print the table of the record that is there")
+    parser.add_argument("--curves", type=Path, help="draw the learning curves of the record that is there")
     words = parser.parse_args()
     path = RESULTS / f"experiments_{words.experiment}.json"
     if words.markdown:
         print(markdown(json.loads(path.read_text())))
+        return
+    if words.curves:
+        draw(json.loads(path.read_text()), words.curves)
         return
     if words.experiment in QUESTIONS:
         found = asked(question(words.experiment, words.workdir), words.workdir, words.seeds, words.steps)
