@@ -64,7 +64,7 @@ Experiment = Callable[[Path, Callable[..., None]], list[Trial]]
 def preparations(data: Path, run: Callable[..., None]) -> list[Trial]:
     """Chemically fixed tissue, high-pressure frozen tissue, both; each scored on both and on another CF cell.
 
-    Fine-tuning has 2 um^3 of the new cell.
+    Fine-tuning has 2 um^3 of the new cell, or, to see what more steps do by themselves, of the first one.
     """
     cells = {name: simulated(data, run, name, *made) for name, made in TISSUES.items()}
     wide, little, scored = ((0, 0, 0), (128, 160, 256)), ((0, 0, 0), (126, 126, 126)), ((0, 192, 0), (128, 256, 256))
@@ -78,7 +78,10 @@ def preparations(data: Path, run: Callable[..., None]) -> list[Trial]:
         return Trial(f"cf, then {name}", changes, held_out, begins_with="cf", share=0.5)
 
     begun = {"cf": of("cf"), "hpf": of("hpf"), "both": of("cf", "hpf")}
-    return [*(Trial(name, changes, held_out) for name, changes in begun.items()), *map(fine_tuned, ("hpf", "other_cf"))]
+    return [
+        *(Trial(name, changes, held_out) for name, changes in begun.items()),
+        *map(fine_tuned, ("hpf", "other_cf", "cf")),
+    ]
 
 
 def epfl(data: Path, run: Callable[..., None]) -> list[Trial]:

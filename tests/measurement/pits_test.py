@@ -41,7 +41,7 @@ def test_a_cut_ellipsoid_measures_what_it_is(stage):
         assert abs(found.width_nm - true_width) < 3
         assert found.short_nm / found.width_nm == pytest.approx(0.75, rel=0.04)
         assert found.eccentricity == pytest.approx(np.sqrt(1 - 0.75**2), abs=0.04)
-        assert abs(found.stage - (1 + share) / 2) < 0.07
+        assert abs(found.stage - (1 + share) / 2) < 0.08  # of a shallow one; its depth is six voxels
         assert found.neck == pytest.approx(np.sqrt(1 - max(share, 0) ** 2), abs=0.05)
         assert abs(long @ side) > 0.99 and found.tilt_degrees < 5
 
