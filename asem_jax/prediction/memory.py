@@ -30,6 +30,7 @@ SHARE_OF_HOST = 0.5
 PROGRAMS = 3  # compiled at most to find the block shape
 WORTH_GROWING = 0.6  # of the memory: below it a larger block is tried
 BATCHES_AHEAD = 2  # batches of blocks that are read while one is computed, and as many that land
+ALLOCATOR_BYTES = 8_000_000  # that malloc keeps between buffers; more than was seen beyond what is counted
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +140,7 @@ def host_bytes_of(
     decoded = min(CACHE_BYTES, _voxels(raw.shape) + said * blocks)
     readers = BATCHES_AHEAD * num_devices
     equalising = 0 if equalisation is None else equalisation.num_bytes(raw.shape, plan.read_shape, readers)
-    return int(read_ahead * num_devices * read + 2 * results * said + decoded + equalising)
+    return int(read_ahead * num_devices * read + 2 * results * said + decoded + equalising + ALLOCATOR_BYTES)
 
 
 def _voxels(shape: Int3) -> int:
