@@ -2,8 +2,8 @@
 
 What a block needs on its device is what the compiler states of the compiled program. A program is compiled for an
 estimated block, and once or twice more for a corrected one where the estimate was wrong; the sweep then runs the last
-of these. Laws (tested): what is stated is an upper bound of what a run takes, at most 1.3 times as much, and does not
-grow with the volume.
+of these. Laws (tested): what is stated is an upper bound of what a run takes, and does not grow with the volume;
+without `MALLOC_BYTES` it is an upper bound of what the buffers of a run take, at most 1.5 times as much.
 """
 
 import logging
@@ -30,7 +30,7 @@ SHARE_OF_HOST = 0.5
 PROGRAMS = 3  # compiled at most to find the block shape
 WORTH_GROWING = 0.6  # of the memory: below it a larger block is tried
 BATCHES_AHEAD = 2  # batches of blocks that are read while one is computed, and as many that land
-ALLOCATOR_BYTES = 8_000_000  # that malloc keeps between buffers; more than was seen beyond what is counted
+MALLOC_BYTES = 2**26  # that malloc may keep of freed buffers; up to 25 MB were seen
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ def host_bytes_of(
     decoded = min(CACHE_BYTES, _voxels(raw.shape) + said * blocks)
     readers = BATCHES_AHEAD * num_devices
     equalising = 0 if equalisation is None else equalisation.num_bytes(raw.shape, plan.read_shape, readers)
-    return int(read_ahead * num_devices * read + 2 * results * said + decoded + equalising + ALLOCATOR_BYTES)
+    return int(read_ahead * num_devices * read + 2 * results * said + decoded + equalising + MALLOC_BYTES)
 
 
 def _voxels(shape: Int3) -> int:

@@ -13,7 +13,7 @@ import pytest
 from asem_jax.models.architecture import asem
 from asem_jax.prediction import memory
 from asem_jax.prediction.ensemble import Ensemble
-from asem_jax.prediction.memory import device_bytes, fit_plan, host_bytes, host_bytes_of, memory_at_hand
+from asem_jax.prediction.memory import MALLOC_BYTES, device_bytes, fit_plan, host_bytes, host_bytes_of, memory_at_hand
 from asem_jax.prediction.planner import plan_shared
 from asem_jax.prediction.program import compile_sweep, organelle_bytes
 from asem_jax.volumes.geometry import Box
@@ -54,19 +54,27 @@ print(json.dumps([*sizes, run("equalised", SIZES["small"], (96, 96, 192), Equali
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of a process from /proc")
-def test_what_is_stated_is_what_a_run_adds_and_does_not_grow_with_the_volume(tmp_path: Path) -> None:
-    # glibc as it is: the huge pages that the launchers ask for come and go with what else the machine does.
-    environment = {**os.environ, "XLA_FLAGS": "", "NPROC": "2", "JAX_PLATFORMS": "cpu", "GLIBC_TUNABLES": ""}
+def measure(folder: Path, tunables: str) -> list[tuple[int, int]]:
+    """Returns what is stated and what was taken by a small, a large and an equalised run, in bytes."""
+    environment = {**os.environ, "XLA_FLAGS": "", "NPROC": "2", "JAX_PLATFORMS": "cpu", "GLIBC_TUNABLES": tunables}
     done = subprocess.run(
-        [sys.executable, "-c", MEASURED, str(tmp_path)], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", MEASURED, str(folder)], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    (small, taken), (large, more), equalised = json.loads(done.stdout.splitlines()[-1])
+    return [(stated, taken) for stated, taken in json.loads(done.stdout.splitlines()[-1])]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of a process from /proc")
+def test_what_is_stated_is_what_a_run_adds_and_does_not_grow_with_the_volume(tmp_path: Path) -> None:
+    for stated, taken in measure(tmp_path / "kept", ""):
+        assert taken <= stated
+    # Each buffer is a mapping of its own, so nothing that was freed stays; a timing decides how many wait at a time.
+    mapped = measure(tmp_path / "mapped", "glibc.malloc.mmap_threshold=65536")
+    (small, taken), (large, more), (equalised, least) = [(stated - MALLOC_BYTES, taken) for stated, taken in mapped]
     # What the runs before it left to the process, it need not take again.
-    assert equalised[1] <= equalised[0] and small < equalised[0] <= 1.15 * small
+    assert least <= equalised and small < equalised <= 1.15 * small
     for stated, measured in ((small, taken), (large, more)):
-        assert measured <= stated <= 1.3 * measured
+        assert measured <= stated <= 1.5 * measured
     # Decoded chunks, of which a limited number is kept, and blocks read ahead, of which the small volume has one.
     assert large - small <= 3 * 192 * 192 * 384 + 4 * 2 * 96 * 96 * 192 * 2
 
