@@ -28,6 +28,7 @@ TISSUES = {"cf": ("simulate_cf", {}), "hpf": ("simulate_hpf", EASIER), "other_cf
 DESIGN_ORGANELLES = ("mito", "er")
 EPFL_ORGANELLES = ("mitochondrion", "mito_boundary", "plasma_membrane", "vesicles", "psd", "myelin_axon")
 NOT_ANNOTATED = 255
+TWICE = "{}, twice the steps"  # the name of a trial
 ELASTIC = {
     "probability": 1.0,
     "spacing_nm": (320.0, 320.0, 320.0),
@@ -64,6 +65,7 @@ Experiment = Callable[[Path, Callable[..., None]], list[Trial]]
 def preparations(data: Path, run: Callable[..., None]) -> list[Trial]:
     """Chemically fixed tissue, high-pressure frozen tissue, both; each scored on both and on another CF cell.
 
+    With as many steps both share the crops; with twice as many each has as many as it has alone.
     Fine-tuning has 2 um^3 of the new cell, or, to see what more steps do by themselves, of the first one.
     """
     cells = {name: simulated(data, run, name, *made) for name, made in TISSUES.items()}
@@ -80,6 +82,7 @@ def preparations(data: Path, run: Callable[..., None]) -> list[Trial]:
     begun = {"cf": of("cf"), "hpf": of("hpf"), "both": of("cf", "hpf")}
     return [
         *(Trial(name, changes, held_out) for name, changes in begun.items()),
+        Trial(TWICE.format("both"), begun["both"], held_out, share=2.0),
         *map(fine_tuned, ("hpf", "other_cf", "cf")),
     ]
 
@@ -109,9 +112,12 @@ def epfl(data: Path, run: Callable[..., None]) -> list[Trial]:
 
 
 def designs(data: Path, run: Callable[..., None]) -> list[Trial]:
-    """One network per organelle, as ASEM, or one for all with distances, as COSEM, on one simulated cell."""
+    """One network per organelle, as ASEM, or one for all with distances, as COSEM, on one simulated cell.
+
+    With twice the steps the one network has as many as the two together.
+    """
     cell = simulated(data, run, "designs", "quickstart", {"organelles": DESIGN_ORGANELLES})
-    training, scored = ((0, 0, 0), (128, 192, 256)), ((0, 224, 0), (128, 288, 256))
+    training, other = ((0, 0, 0), (128, 192, 256)), ((0, 224, 0), (128, 288, 256))
 
     def of(*names: str) -> dict[str, Any]:
         return {
@@ -122,13 +128,14 @@ def designs(data: Path, run: Callable[..., None]) -> list[Trial]:
         }
 
     def held_out(*names: str) -> dict[str, Any]:
-        return {"held_out": region(cell, *scored, names)}
+        return {"held_out": region(cell, *other, names)}
 
     alone = [
         Trial(f"only {name}", {**of(name), "class_weights": (1.0, 1.0)}, held_out(name)) for name in DESIGN_ORGANELLES
     ]
     together = {**of(*DESIGN_ORGANELLES), "channels": {name: channel(name, "distance") for name in DESIGN_ORGANELLES}}
-    return [*alone, Trial("all, distances", together, held_out(*DESIGN_ORGANELLES))]
+    shares, scored = {"all, distances": 1.0, TWICE.format("all, distances"): 2.0}, held_out(*DESIGN_ORGANELLES)
+    return [*alone, *(Trial(name, together, scored, share=share) for name, share in shares.items())]
 
 
 def organelles(data: Path, run: Callable[..., None]) -> list[Trial]:
