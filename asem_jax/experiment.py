@@ -11,7 +11,6 @@ can be used in every setting as `{data_dir}` and `{workdir}`. Laws that hold (an
 import ast
 import difflib
 import json
-import os
 import re
 import runpy
 import traceback
@@ -20,11 +19,11 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
-from uuid import uuid4
 
 from ml_collections import ConfigDict
 
 from asem_jax.settings import SETTINGS, VOLUME_TARGETS
+from asem_jax.volumes.files import write_text
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
@@ -184,10 +183,7 @@ def save(config: ConfigDict, workdir: Path) -> list[str]:
             f"The config cannot be saved ({error}); use numbers, strings, tuples, True, False and None."
         ) from error
     before = json.loads(path.read_text()) if path.exists() else None
-    # The name appears only when the content is complete, whatever kills the program meanwhile.
-    partial = path.with_suffix(f".{uuid4().hex}.partial")  # of shards that start together each has its own
-    partial.write_text(text + "\n")
-    os.replace(partial, path)
+    write_text(path, text + "\n")
     return [] if before is None else _changes(before, json.loads(text))
 
 

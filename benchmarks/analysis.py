@@ -11,15 +11,11 @@ Writes benchmarks/results/analysis.json.
 """
 
 import argparse
-import datetime
-import json
 import multiprocessing
 import os
-import platform
 import resource
 import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -28,8 +24,9 @@ from asem_jax.measurement.morphometry import measure_objects
 from asem_jax.volumes import store
 from asem_jax.volumes.geometry import tiles
 from asem_jax.volumes.volume import create_volume, open_volume
+from benchmarks.records import RESULTS, circumstances, save
 
-RESULTS = Path(__file__).parent / "results" / "analysis.json"
+RECORD = RESULTS / "analysis.json"
 SIDE = 128
 
 
@@ -94,13 +91,7 @@ def main() -> None:
                 for what, rows in found.items():
                     rows.append(pool.apply(measure, (folder, what)))
                     print(what, rows[-1], flush=True)
-    record = {
-        "volumes": found,
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()},
-        "numpy": np.__version__,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-    }
-    RESULTS.write_text(json.dumps(record, indent=2) + "\n")
+    save(RECORD, {**circumstances(), "volumes": found})
 
 
 if __name__ == "__main__":

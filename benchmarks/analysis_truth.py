@@ -13,7 +13,6 @@ kept there as it was.
 
 import argparse
 import csv
-import datetime
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,8 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from asem_jax.volumes.volume import open_volume
+from benchmarks.records import RESULTS, circumstances, save
 
-RESULTS = Path(__file__).parent / "results" / "analysis_truth.json"
+RECORD = RESULTS / "analysis_truth.json"
 OBLONG = 0.3  # eccentricities below are not told from 0
 MATCH_NM, RIM_NM = 40.0, 80.0
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--pores", type=Path, help="run folder of configs/analyse_pores.py")
     parser.add_argument("--pits", type=Path, help="run folder of configs/analyse_pits.py")
     parser.add_argument("--predicted", type=Path, nargs="*", default=(), help="run folders of configs/study_*.py")
-    parser.add_argument("--record", type=Path, default=RESULTS)
+    parser.add_argument("--record", type=Path, default=RECORD)
     words = parser.parse_args()
     record: dict[str, Any] = json.loads(words.record.read_text()) if words.record.exists() else {}
     asked = [("pores", of_pores, words.pores), ("pits", of_pits, words.pits)]
@@ -48,9 +48,9 @@ def main() -> None:
         asked.append((f"predicted_{organelle}", compare, workdir))
     for name, compare, workdir in asked:
         if workdir is not None:
-            record[name] = compare(workdir) | {"date": datetime.datetime.now(datetime.UTC).date().isoformat()}
+            record[name] = {**circumstances(), **compare(workdir)}
             print(name, json.dumps(record[name], indent=1))
-    words.record.write_text(json.dumps(record, indent=2) + "\n")
+    save(words.record, record)
 
 
 def of_pores(workdir: Path) -> dict[str, Any]:

@@ -15,14 +15,10 @@ step into `--pictures`.
 """
 
 import argparse
-import datetime
-import json
 import os
-import platform
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +28,6 @@ import numpy.typing as npt
 import tifffile
 from skimage.segmentation import random_walker
 
-from asem_jax import experiment
 from asem_jax.measurement.baseline import best_baseline
 from asem_jax.measurement.metrics import ProbabilityHistogram, count, f1
 from asem_jax.segmentation.adjacency import Graph, join, piece_of
@@ -43,12 +38,11 @@ from asem_jax.simulation.annotation import Pace
 from asem_jax.simulation.objects import table_of
 from asem_jax.simulation.strokes import Strokes, stroke_effort, stroked
 from asem_jax.volumes.geometry import Box, Float3
-from benchmarks.network import table
+from benchmarks.records import RESULTS, circumstances, config_of, save, table
 from benchmarks.simulation_baselines import cell_of, cubes, settings_of
 from benchmarks.simulation_baselines import smoothed as rounded
 
-ROOT = Path(__file__).parent.parent
-RESULTS = Path(__file__).parent / "results" / "annotation.json"
+RECORD = RESULTS / "annotation.json"
 # The part of the EPFL volume, voxels of 5 nm, z y x.
 EPFL = (slice(0, 160), slice(200, 520), slice(200, 520))
 STEPS = (64, 32, 16, 8, 4)
@@ -278,24 +272,21 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=(1, 2, 3))
     parser.add_argument("--walker-steps", nargs="*", type=int, default=STEPS, help="steps that a walker is run for")
     parser.add_argument("--pictures", type=Path, help="folder for a picture of each volume and step")
-    parser.add_argument("--record", type=Path, default=RESULTS)
+    parser.add_argument("--record", type=Path, default=RECORD)
     options = parser.parse_args()
-    config = json.loads(experiment.load(str(ROOT / "configs" / "annotate.py"), {}).to_json())["annotate"]
-    drawing = json.loads(experiment.load(str(ROOT / "configs" / "simulate_annotations.py"), {}).to_json())
+    config, drawing = config_of("annotate")["annotate"], config_of("simulate_annotations")
     strokes, pace = drawing["annotations"]["strokes"]["strokes"], Pace(**drawing["pace"])
     results = {}
     samples = [epfl(Path(os.environ["ASEM_JAX_DATA"]))] if "ASEM_JAX_DATA" in os.environ else []
     for sample in (*samples, *simulated()):
         results[sample.name] = rows_of(sample, config, strokes, pace, options)
     record = {
-        "date": datetime.date.today().isoformat(),
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()},
-        "versions": {name: version(name) for name in ("numpy", "scipy", "scikit-image")},
+        **circumstances("scikit-image"),
         "settings": {"supervoxels": config["supervoxels"], "cut": config["annotations"]["mito"], "strokes": strokes},
         "pace": drawing["pace"],
         "volumes": results,
     }
-    options.record.write_text(json.dumps(record, indent=1) + "\n")
+    save(options.record, record)
     print(tables(results))
 
 

@@ -11,12 +11,9 @@ Writes benchmarks/results/annotation_scaling.json.
 """
 
 import argparse
-import datetime
 import json
 import multiprocessing
-import os
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 from ml_collections import ConfigDict
 
-from asem_jax import experiment
 from asem_jax.simulation import simulate_block
 from asem_jax.simulation.objects import table_of
 from asem_jax.simulation.strokes import Strokes, stroked
@@ -32,21 +28,14 @@ from asem_jax.stages import annotate
 from asem_jax.volumes import store
 from asem_jax.volumes.geometry import Box, Int3, tiles
 from asem_jax.volumes.volume import create_volume
-from benchmarks.network import machine, table
 from benchmarks.preprocessing import CACHE_BYTES, Figures, peak_mib, scratch, seconds
+from benchmarks.records import RESULTS, circumstances, config_of, save, table
 from benchmarks.simulation_baselines import cell_of, settings_of
 
-ROOT = Path(__file__).parent.parent
-RESULTS = Path(__file__).parent / "results" / "annotation_scaling.json"
+RECORD = RESULTS / "annotation_scaling.json"
 SIDE, VOXEL_NM, SECTION_STEP = 128, 10.0, 32
 BLOCK = (64, 64, 64)
 Piece = dict[str, npt.NDArray[np.uint8]]
-
-
-def settings(name: str) -> dict[str, Any]:
-    """Returns the settings of a config."""
-    found: dict[str, Any] = json.loads(experiment.load(str(ROOT / "configs" / f"{name}.py"), {}).to_json())
-    return found
 
 
 def piece() -> Piece:
@@ -56,7 +45,7 @@ def piece() -> Piece:
     block = simulate_block(cell_of(tissue, tissue["seed"], VOXEL_NM), box)
     ids = {place: place for place, key in enumerate(block.keys, 1) if key.organelle == "mito"}
     labels = table_of(ids, len(block.keys) + 1, "uint32")[block.objects]
-    drawn = settings("simulate_annotations")["annotations"]["strokes"]["strokes"] | {"section_step": SECTION_STEP}
+    drawn = config_of("simulate_annotations")["annotations"]["strokes"]["strokes"] | {"section_step": SECTION_STEP}
     strokes, mask = stroked(
         Strokes(**drawn), labels, box, labels_box=box, voxel_size_nm=(VOXEL_NM,) * 3, seed=tissue["seed"]
     )
@@ -73,9 +62,9 @@ def repeat(made: Piece, folder: str, shape: Int3) -> None:
             volume.write(box, np.ascontiguousarray(part[turned]))
 
 
-def config_of(folder: str) -> ConfigDict:
+def section_of(folder: str) -> ConfigDict:
     """Returns the settings of stage annotate."""
-    section = settings("annotate")["annotate"]
+    section = config_of("annotate")["annotate"]
     own = {"strokes": f"{folder}/labels", "mask": f"{folder}/mask", "painted": None, "target": f"{folder}/mito"}
     return ConfigDict(
         section
@@ -88,7 +77,7 @@ def run_stage(folder: str, num_voxels: int) -> Figures:
     """Returns speed and peak memory of one run, in a process that does nothing else."""
     store.CACHE_BYTES = CACHE_BYTES
     before = peak_mib()
-    took = seconds(lambda: annotate.run(config_of(folder), Path(folder).parent / "run"))
+    took = seconds(lambda: annotate.run(section_of(folder), Path(folder).parent / "run"))
     row = json.loads((Path(folder).parent / "run" / "annotate.json").read_text())["mito"]
     return {
         **took,
@@ -135,18 +124,10 @@ def main() -> None:
     """Measures, prints and saves."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=(256, 1024, 2048))
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=RECORD)
     words = parser.parse_args()
-    load = os.getloadavg()
-    record = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": machine(),
-        "load_average": load,
-        "versions": {name: version(name) for name in ("asem_jax", "numpy", "scipy", "tensorstore")},
-        "cache_MiB": CACHE_BYTES / 2**20,
-        "volumes": growing(words.sizes),
-    }
-    words.output.write_text(json.dumps(record, indent=2) + "\n")
+    record = {**circumstances(), "cache_MiB": CACHE_BYTES / 2**20, "volumes": growing(words.sizes)}
+    save(words.output, record)
     print(markdown(record))
 
 

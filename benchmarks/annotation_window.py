@@ -10,14 +10,9 @@ is wrong, each time with a cut. The known labels decide where. Writes benchmarks
 picture of the window, docs/images/annotate_window.png.
 """
 
-import datetime
-import json
-import os
-import platform
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +25,9 @@ from scipy import ndimage
 
 from asem_jax import main as door
 from asem_jax.volumes.volume import Volume, open_volume
+from benchmarks.records import RESULTS, ROOT, circumstances, save
 
-ROOT = Path(__file__).parent.parent
-RESULTS = Path(__file__).parent / "results" / "annotation_window.json"
+RECORD = RESULTS / "annotation_window.json"
 PICTURE = ROOT / "docs" / "images" / "annotate_window.png"
 STROKES, CELL = "runs/tiff_strokes/strokes.zarr", "runs/tiff_data/cell.zarr"
 CORRECTED = (8, 24, 40, 56, 4, 60)
@@ -132,13 +127,11 @@ def main() -> None:
         volume, labels = person.saved()
         place = {"shape": volume.shape, "voxel_size_nm": volume.voxel_size_nm, "offset_nm": volume.offset_nm}
         record = {
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()},
-            "versions": {name: version(name) for name in ("napari", "PySide6", "numpy", "scipy")},
+            **circumstances("napari", "PySide6"),
             "steps": person.rows,
             "saved": {**place, "f1": f1(labels, person.truth)},
         }
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+    save(RECORD, record)
 
 
 if __name__ == "__main__":

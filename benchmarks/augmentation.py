@@ -14,10 +14,7 @@ with `--full` a name that says so. `--quick`, small crops and few rounds, checks
 """
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -40,9 +37,8 @@ from asem_jax.training.regions import TrainingRegion
 from asem_jax.training.step import Recipe, init_state, parallel_train_step
 from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.volume import create_volume
+from benchmarks.records import RESULTS, ROOT, circumstances, save
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
 FULL = {"input_shape": (204, 204, 204), "network": {"num_maps": 32, "pool_factors": ((2, 2, 2),) * 3}}
 QUICK = {"input_shape": (44, 44, 44), "network": {"num_maps": 4}}
 # Of the original, in voxels of 10 nm as the quickstart has them.
@@ -89,7 +85,7 @@ def main() -> None:
     print(json.dumps(found, indent=1))
     if not words.quick:
         where = "_gpu" * (jax.default_backend() == "gpu") + "_full" * words.full
-        (RESULTS / f"augmentation{where}.json").write_text(json.dumps(found, indent=1) + "\n")
+        save(RESULTS / f"augmentation{where}.json", found)
 
 
 def measure(sizes: Figures, folder: Path, rounds: int) -> Figures:
@@ -104,10 +100,8 @@ def measure(sizes: Figures, folder: Path, rounds: int) -> Figures:
     step_s = median(seconds["step", PLAIN])
     ratios = [b / a for a, b in zip(seconds["step", PLAIN], seconds["step", ALL], strict=True)]
     return {
-        "date": datetime.date.today().isoformat(),
+        **circumstances(),
         "device": jax.devices()[0].device_kind,
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()},
-        "versions": {"jax": jax.__version__, "python": platform.python_version()},
         "crops": {way: crops_of(config) for way, (config, _) in trainings.items() if way in (PLAIN, ALL)},
         "alone_s": {way: median(seconds["alone", way]) for way in WAYS},
         "share_of_plain_step": {way: median(seconds["alone", way]) / step_s for way in WAYS},

@@ -9,10 +9,7 @@ and says less on a busy machine. Writes benchmarks/results/blockwise.json.
 """
 
 import argparse
-import datetime
-import json
 import os
-import platform
 import resource
 import statistics
 import tempfile
@@ -24,8 +21,9 @@ from asem_jax.volumes import ledger as ledger_module
 from asem_jax.volumes.blockwise import run_blocks
 from asem_jax.volumes.geometry import Box, tiles
 from asem_jax.volumes.ledger import Ledger
+from benchmarks.records import RESULTS, circumstances, save
 
-RESULTS = Path(__file__).parent / "results" / "blockwise.json"
+RECORD = RESULTS / "blockwise.json"
 SIDE = 64  # voxels per block and axis
 
 
@@ -99,16 +97,13 @@ def main() -> None:
     for number, row in table.items():
         print(f"{number:>9} blocks: " + ", ".join(f"{name} {value:g}" for name, value in row.items()))
     record = {
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}",
-        "python": platform.python_version(),
-        "load_average": os.getloadavg()[0],
+        **circumstances(),
         "commit_seconds": ledger_module.COMMIT_SECONDS,
         "blocks": table,
         "one_write_per_mark": medians([single_marks(1000) for _ in range(options.repeats)]),
     }
     print("one write per mark:", record["one_write_per_mark"])
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+    save(RECORD, record)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,7 @@ of a volume is read and written), so it shows what labelling itself takes. Write
 """
 
 import argparse
-import datetime
-import importlib.metadata
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
@@ -37,9 +33,9 @@ from asem_jax.volumes import store
 from asem_jax.volumes.block_job import BlockJob
 from asem_jax.volumes.geometry import Box, Int3
 from asem_jax.volumes.volume import Volume, create_volume, open_volume
+from benchmarks.records import RESULTS, ROOT, circumstances, save
 
-RESULTS = Path(__file__).parent / "results" / "components.json"
-ROOT = Path(__file__).parent.parent
+RECORD = RESULTS / "components.json"
 CHUNK = (64, 64, 64)
 BLOCK = (128, 128, 128)
 TILE = 160  # voxels after which the mask repeats
@@ -182,25 +178,20 @@ def main() -> None:
             start_child("mask", folder, "--shape", *map(str, shape))
             methods = [name for name in words.methods if times == 1 or name in ("blocks", "uncached")]
             sizes[folder.name] = rounds_of(methods, folder, words.rounds if times == 1 else 1)
-            save(sizes, words.record)
+            keep(sizes, words.record)
 
 
-def save(sizes: dict[str, Any], path: Path) -> None:
+def keep(sizes: dict[str, Any], path: Path) -> None:
     """Writes what was measured so far, with the machine and the versions."""
     record = {
+        **circumstances("scikit-image", "connected-components-3d"),
         "block": BLOCK,
         "chunk": CHUNK,
         "connectivity": 26,
-        "malloc_arena_max": os.environ.get("MALLOC_ARENA_MAX"),
         "sizes": sizes,
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()},
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
-    path.write_text(json.dumps(record, indent=2) + "\n")
+    save(path, record)
 
-
-PACKAGES = ("numpy", "scipy", "scikit-image", "connected-components-3d", "tensorstore")
 
 if __name__ == "__main__":
     main()

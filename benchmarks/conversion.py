@@ -18,11 +18,8 @@ converts TIFF sections of 512 x 512 pixels, and writes benchmarks/results/conver
 """
 
 import argparse
-import datetime
-import json
 import multiprocessing
 import os
-import platform
 import resource
 import shutil
 import tempfile
@@ -34,7 +31,6 @@ from typing import Any
 
 import mrcfile
 import numpy as np
-import tensorstore as ts
 from ml_collections import ConfigDict
 
 from asem_jax.stages import convert
@@ -45,8 +41,9 @@ from asem_jax.volumes.hdf5 import write_hdf5
 from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.tiff import write_sections
 from asem_jax.volumes.volume import Volume, create_volume, open_volume
+from benchmarks.records import RESULTS, circumstances, save
 
-RESULTS = Path(__file__).parent / "results" / "conversion.json"
+RECORD = RESULTS / "conversion.json"
 SHAPES = ((256, 1024, 1024), (768, 1024, 1024))
 QUICK = ((32, 128, 128), (64, 128, 128))
 NUM_THREADS = 2
@@ -89,17 +86,15 @@ def main() -> None:
         os.environ["GLIBC_TUNABLES"] = f"glibc.malloc.arena_max={words.arenas}"  # 0 means no limit
         found = measure(shapes, Path(folder), 1 if words.quick else words.rounds, words.cache[0] * 2**20)
     record = {
+        **circumstances("mrcfile", "h5py", "tifffile"),
         "ways": found,
         "malloc_arenas": words.arenas,
         "cache_MiB": words.cache[0],
         "chunk": CHUNK,
         "num_threads": NUM_THREADS,
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()},
-        "versions": {"numpy": np.__version__, "tensorstore": getattr(ts, "__version__", "")},
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
     if not words.quick:
-        RESULTS.write_text(json.dumps(record, indent=2) + "\n")
+        save(RECORD, record)
 
 
 def show_cache(words: argparse.Namespace) -> None:
@@ -115,8 +110,8 @@ def show_cache(words: argparse.Namespace) -> None:
                 rows.append({"depth": depth, "cache_MiB": cache, "MB": once["MB"], "peak_MiB": once["peak_MiB"]})
                 print(rows[-1], flush=True)
             shutil.rmtree(source)
-    record = {"way": way, "malloc_arenas": words.arenas, "num_threads": NUM_THREADS, "rows": rows}
-    RESULTS.with_name("conversion_cache.json").write_text(json.dumps(record, indent=1) + "\n")
+    record = {**circumstances("tifffile"), "way": way, "num_threads": NUM_THREADS, "rows": rows}
+    save(RECORD.with_name("conversion_cache.json"), record)
 
 
 def measure(shapes: tuple[tuple[int, int, int], ...], folder: Path, rounds: int, cache_bytes: int) -> dict[str, Any]:

@@ -10,14 +10,9 @@ benchmarks/results/convolution.json.
 """
 
 import argparse
-import datetime
-import json
-import os
-import platform
 import time
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -26,8 +21,9 @@ import numpy as np
 from jax import lax
 
 from asem_jax.models.convolution import convolve_relu
+from benchmarks.records import RESULTS, circumstances, save
 
-RESULTS = Path(__file__).parent / "results" / "convolution.json"
+RECORD = RESULTS / "convolution.json"
 # Input voxels per axis, c_in, c_out. The first three are the short run.
 LAYERS = (
     (66, 32, 32),
@@ -136,21 +132,15 @@ def main() -> None:
     layers, repeats = (LAYERS[:3], 3) if arguments.quick else (LAYERS, 7)
     print("input     layer | forward GF/s, XLA's, ratio | value and gradients GF/s, XLA's, ratio")
     results: dict[str, Any] = {
-        "date": datetime.date.today().isoformat(),
+        **circumstances(),
         "device": jax.devices()[0].device_kind,
-        "machine": platform.processor() or platform.machine(),
-        "load_average": os.getloadavg()[0],
-        "jax": jax.__version__,
-        "python": platform.python_version(),
         "layers": [measure(layer, repeats) for layer in layers],
     }
     if arguments.compile:
         pair = compile_seconds(convolve_relu, 12), compile_seconds(convolve_relu_xla, 12)
         results["compile_seconds"], results["xla_compile_seconds"] = pair
         print(f"15 layers compile in {pair[0]:.1f} s, with XLA's convolution in {pair[1]:.1f} s")
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    print(f"wrote {RESULTS}")
+    save(RECORD, results)
 
 
 if __name__ == "__main__":

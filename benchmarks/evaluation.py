@@ -13,16 +13,12 @@ MALLOC_ARENA_MAX=1 shows what is in use; a record made so says it.
 """
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +31,13 @@ from asem_jax.measurement.scoring import evaluate_volumes, sweep_thresholds
 from asem_jax.measurement.surfaces import DistanceScores, measure_distances
 from asem_jax.volumes.geometry import Box, tiles
 from asem_jax.volumes.volume import create_volume, open_volume
+from benchmarks.records import RESULTS, circumstances, save
 
-RESULTS = Path(__file__).parent / "results" / "evaluation.json"
+RECORD = RESULTS / "evaluation.json"
 BLOCK = 128  # voxels per side, of the pattern and of what is read at a time
 VOXEL_NM = 8.0
 CAP_NM = 200.0
 SIGMA = 8.0  # of the noise whose maxima are the objects, voxels
-PACKAGES = ("asem_jax", "numpy", "scipy", "tensorstore")
 MEASURES = ("imports", "voxels", "thresholds", "distances", "objects")
 
 
@@ -120,7 +116,7 @@ def main() -> None:
     """Measures, prints and saves."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", nargs="+", default=["2,2,2", "2,4,4", "4,4,4"], help=f"blocks of {BLOCK} per axis")
-    parser.add_argument("--record", type=Path, default=RESULTS, help="file to write")
+    parser.add_argument("--record", type=Path, default=RECORD, help="file to write")
     parser.add_argument("--quick", action="store_true", help="one block; nothing is saved")
     parser.add_argument("--child", nargs=2, metavar=("WHAT", "FOLDER"), help=argparse.SUPPRESS)
     words = parser.parse_args()
@@ -139,18 +135,14 @@ def main() -> None:
                 runs.append(found)
                 print(found, flush=True)
     record = {
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}",
-        "load": os.getloadavg(),
-        **{name: os.environ[name] for name in ("MALLOC_ARENA_MAX", "GLIBC_TUNABLES") if name in os.environ},
-        "versions": {name: version(name) for name in PACKAGES},
+        **circumstances(),
         "block": BLOCK,
         "voxel_nm": VOXEL_NM,
         "cap_nm": CAP_NM,
         "runs": runs,
     }
     if not words.quick:
-        words.record.write_text(json.dumps(record, indent=1) + "\n")
+        save(words.record, record)
 
 
 if __name__ == "__main__":

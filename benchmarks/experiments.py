@@ -11,15 +11,11 @@ that is best for the scored region itself, which flatters all trials alike. Ever
 """
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
@@ -35,8 +31,7 @@ from asem_jax.models.model import Model
 from asem_jax.prediction.ensemble import Ensemble
 from asem_jax.prediction.validation import validate
 from asem_jax.stages.recipe import open_regions
-from benchmarks.network import table
-from benchmarks.record_run import PACKAGES, RESULTS
+from benchmarks.records import RESULTS, circumstances, save, table
 from benchmarks.trials import EXPERIMENTS, MAPS, Trial, settings
 
 QUESTIONS = ("orientations", "symmetries")
@@ -245,9 +240,8 @@ def main() -> None:
     effort = json.loads(drawn.read_text()) if words.experiment == "annotations" else {}
     record = {
         "experiment": words.experiment,
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, {jax.devices()[0].device_kind}",
-        "versions": {name: version(name) for name in PACKAGES},
+        **circumstances(),
+        "device": jax.devices()[0].device_kind,
         "budget": {"steps": words.steps, "maps": MAPS, "voxel_nm": 10},
         "seeds": words.seeds,
         "means": means,
@@ -255,8 +249,8 @@ def main() -> None:
         "trials": found,
         "losses": curves,
     }
-    path.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"{markdown(record)}\n{path} is written")
+    print(markdown(record))
+    save(path, record)
 
 
 if __name__ == "__main__":

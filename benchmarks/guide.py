@@ -11,10 +11,8 @@ commands, and each line that the guide quotes is one that was printed.
 """
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import re
 import resource
 import subprocess
@@ -23,8 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
-RESULTS = Path(__file__).parent / "results"
+from benchmarks.records import RESULTS, ROOT, circumstances
+
 CLOCK = re.compile(r"^\d\d:\d\d:\d\d ")
 
 
@@ -96,8 +94,7 @@ def walked(steps: list[dict[str, Any]], commands: list[tuple[str, bool]]) -> lis
 def write_record(target: Path, steps: list[dict[str, Any]]) -> None:
     """Writes what was run until now."""
     record = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()},
+        **circumstances(),
         **{name: round(sum(step[name] for step in steps), 1) for name in ("seconds", "processor_s")},
         "steps": steps,
     }

@@ -17,11 +17,8 @@ script: its figures say nothing, and are written only where `--output` says.
 """
 
 import argparse
-import datetime
 import json
 import os
-import platform
-import re
 import sys
 import tempfile
 import time
@@ -33,9 +30,9 @@ import numpy as np
 
 from asem_jax.models.architecture import asem
 from asem_jax.models.costs import per_voxel, widths
+from benchmarks.records import RESULTS, circumstances, save, table
 from benchmarks.worker import Process
 
-RESULTS = Path(__file__).parent / "results"
 FILES = {False: RESULTS / "network.json", True: RESULTS / "network_gpu.json"}  # with a GPU?
 # Which mode of asem_jax is compared with which of PyTorch. On the CPU the first is PyTorch as it comes.
 PAIRS = {
@@ -88,8 +85,7 @@ def main() -> None:
     if options.quick and not options.output:
         print("\na quick run: nothing is written")
         return
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    print(f"\nwrote {path}")
+    save(path, results)
 
 
 # --- measuring ---
@@ -98,9 +94,7 @@ def main() -> None:
 def measure(sizes: Sizes, torch_python: str) -> Figures:
     """Returns all figures; see the module."""
     results: Figures = {
-        "date": datetime.date.today().isoformat(),
-        "machine": machine(),
-        "load_average": os.getloadavg()[0],
+        **circumstances(),
         "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),  # of both; launch/setup.sh sets them
         "sizes": sizes._asdict(),
     }
@@ -261,13 +255,6 @@ def gigaflop(kind: str, size: int, num_maps: int) -> float:
     return float(first + sum(rest) if kind == "forward" else 2 * first + 3 * sum(rest))
 
 
-def machine() -> str:
-    """Returns what the processor calls itself, and how many of its cores there are."""
-    info = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*:\s*(.*)", info.read_text()) if info.exists() else None
-    return f"{os.cpu_count()} cores, {found[1] if found else platform.processor() or platform.machine()}"
-
-
 def not_run(*, gpu: bool) -> list[str]:
     """Returns what this script can measure and this machine cannot."""
     if gpu:
@@ -356,12 +343,6 @@ def kinds(results: Figures) -> list[tuple[str, Figures]]:
     sizes = results["sizes"]
     titles = {"forward": f"forward at {sizes['forward']}", "train": f"training step at {sizes['train']}"}
     return [(title, results[kind]) for kind, title in titles.items()]
-
-
-def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    """Returns the lines of a Markdown table: the first column on the left, figures on the right."""
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
 
 
 if __name__ == "__main__":

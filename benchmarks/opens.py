@@ -17,7 +17,6 @@ benchmarks/results/opens.json; ends with an error if something that was opened i
 """
 
 import argparse
-import datetime
 import io
 import json
 import os
@@ -51,9 +50,10 @@ from asem_jax.volumes.geometry import Float3, int3, nm_from_voxels, voxels_from_
 from asem_jax.volumes.serving import FolderServer, container
 from asem_jax.volumes.tiff import write_stack
 from asem_jax.volumes.volume import Volume, create_volume, open_volume
+from benchmarks.records import RESULTS, circumstances, save
 from benchmarks.worker import Process
 
-RESULTS = Path(__file__).parent / "results" / "opens.json"
+RECORD = RESULTS / "opens.json"
 MACRO = Path(__file__).parent / "opens_imagej.ijm"
 CONFIG = Path(__file__).parent.parent / "configs" / "predict_hpf.py"
 
@@ -96,14 +96,13 @@ def main() -> None:
         }
         found = {name: opened(name, open_results) for name, open_results in programs.items()}
     record = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "asem_jax": version("asem_jax"),
+        **circumstances(),
         "voxel_size_nm": VOXEL_SIZE_NM,
         "offset_nm": results["mito/probability"].offset_nm,
         "shape": results["mito/probability"].shape,
         **found,
     }
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+    save(RECORD, record)
     sys.exit(any(figures.get("differs") for figures in found.values()))
 
 

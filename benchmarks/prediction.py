@@ -17,7 +17,6 @@ and one tile, checks the script: its figures say nothing, and are written only w
 """
 
 import argparse
-import datetime
 import json
 import math
 import os
@@ -46,10 +45,9 @@ from asem_jax.prediction.waiting import Waiting
 from asem_jax.training.step import init_state
 from asem_jax.volumes.geometry import Box, Int3
 from asem_jax.volumes.volume import Volume, create_volume, open_volume
-from benchmarks.network import machine
+from benchmarks.records import RESULTS, circumstances, save
 from benchmarks.worker import Process
 
-RESULTS = Path(__file__).parent / "results"
 OUTPUT = 110  # voxels per axis that PyTorch predicts at once
 CONTEXT = 47  # that it needs around them
 MARGIN = 48  # around the region: its context, at a multiple of the network's stride
@@ -84,8 +82,7 @@ def main() -> None:
     if options.quick and not options.output:
         print("a quick run: nothing is written")
         return
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    print(f"wrote {path}")
+    save(path, results)
 
 
 def measure(sizes: Sizes, torch_python: str) -> Figures:
@@ -112,10 +109,8 @@ def measure(sizes: Sizes, torch_python: str) -> Figures:
     ratios = [seconds["torch"] / seconds["asem_jax"] for seconds in rounds]
     medians = {name: median(seconds[name] for seconds in rounds) for name in ("asem_jax", "torch")}
     return {
-        "date": datetime.date.today().isoformat(),
-        "machine": machine(),
+        **circumstances(),
         "device": jax.devices()[0].device_kind,
-        "jax": jax.__version__,
         "torch": described,
         "load_average": load,
         "sizes": sizes._asdict(),

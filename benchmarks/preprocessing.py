@@ -16,16 +16,13 @@ docs/preprocessing.md from it.
 """
 
 import argparse
-import datetime
 import json
 import multiprocessing
-import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -42,9 +39,9 @@ from asem_jax.volumes.matching import grey_counts
 from asem_jax.volumes.pyramid import coarsened, write_pyramid
 from asem_jax.volumes.resample import resample_volume
 from asem_jax.volumes.volume import Volume, create_volume, open_volume
-from benchmarks.network import machine, table
+from benchmarks.records import RESULTS, circumstances, save, table
 
-RESULTS = Path(__file__).parent / "results" / "preprocessing.json"
+RECORD = RESULTS / "preprocessing.json"
 KERNEL = (128, 128, 128)
 CLIP_LIMIT = 0.02
 NM = (4.0, 4.0, 4.0)
@@ -224,23 +221,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sizes", type=int, nargs="+", default=(256, 1024, 2048))
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=RECORD)
     parser.add_argument("--markdown", action="store_true")
     words = parser.parse_args()
     if words.markdown:
-        print(markdown(json.loads(RESULTS.read_text())))
+        print(markdown(json.loads(RECORD.read_text())))
         return
-    load = os.getloadavg()
     record = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": machine(),
-        "load_average": load,
-        "versions": {name: version(name) for name in ("asem_jax", "numpy", "tensorstore", "scikit-image")},
+        **circumstances("scikit-image"),
         "cache_MiB": CACHE_BYTES / 2**20,
         "clahe": race(words.rounds),
         "steps": growing(words.sizes),
     }
-    words.output.write_text(json.dumps(record, indent=2) + "\n")
+    save(words.output, record)
     print(markdown(record))
 
 

@@ -8,7 +8,6 @@ the truth overlap by more than half of what both cover together. Writes benchmar
 """
 
 import argparse
-import datetime
 import json
 import math
 from pathlib import Path
@@ -19,8 +18,9 @@ import numpy as np
 from asem_jax.measurement.scoring import evaluate_volumes
 from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.volume import open_volume
+from benchmarks.records import RESULTS, circumstances, save
 
-RESULTS = Path(__file__).parent / "results" / "recipes.json"
+RECORD = RESULTS / "recipes.json"
 HELD_OUT = Box((0, 224, 0), (128, 288, 256))
 SMALLEST_NM3 = 2e7  # of the recipe
 PREDICTION = "predictions/mito"
@@ -61,13 +61,13 @@ def main() -> None:
     parser.add_argument("--cell", default="runs/quickstart/cell.zarr")
     cell = parser.parse_args().cell
     record = {
+        **circumstances(),
         "voxels": {name: voxel_scores(cell, name) for name in ("thresholded", "recipe")},
         "objects": object_scores(cell, "recipe"),
         "smallest_nm3": SMALLEST_NM3,
         "steps": json.loads(Path("runs/mito_objects/postprocess.json").read_text())["steps"],
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
-    RESULTS.write_text(json.dumps(record, indent=2) + "\n")
+    save(RECORD, record)
     print(json.dumps(record, indent=2))
 
 

@@ -7,20 +7,15 @@ writes benchmarks/results/quickstart.json, and the first picture of the report.
 
 import argparse
 import base64
-import datetime
 import json
-import os
-import platform
 import re
-from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import jax
 
-RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("asem_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorstore", "numpy")
+from benchmarks.records import RESULTS, circumstances
 
 
 def main() -> None:
@@ -32,9 +27,8 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="file for the first picture of the report; simulated cells only")
     options = parser.parse_args()
     record = {
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, {jax.devices()[0].device_kind}",
-        "versions": {name: version(name) for name in PACKAGES},
+        **circumstances(),
+        "device": jax.devices()[0].device_kind,
         "note": options.note,
         **outcomes(options.workdir),
         # Folders on top (data_dir) belong to one machine.

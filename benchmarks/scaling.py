@@ -20,7 +20,6 @@ checks the script and writes nothing.
 """
 
 import argparse
-import datetime
 import json
 import os
 import re
@@ -30,7 +29,6 @@ import tempfile
 import time
 from dataclasses import replace
 from functools import cache, partial
-from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,10 +53,9 @@ from asem_jax.training.step import init_state
 from asem_jax.volumes.geometry import Box, Int3, int3, tiles
 from asem_jax.volumes.reflect import read_reflected
 from asem_jax.volumes.volume import Volume, create_volume, open_volume
-from benchmarks.network import machine
+from benchmarks.records import RESULTS, ROOT, circumstances, save
 
-RESULTS = Path(__file__).parent / "results" / "scaling.json"
-ROOT = Path(__file__).parent.parent
+RECORD = RESULTS / "scaling.json"
 VOXEL_SIZE_NM = (8.0, 8.0, 8.0)
 SHAPES: dict[str, tuple[Int3, ...]] = {
     "stored": ((10, 10, 10), (10, 10, 100)),
@@ -98,20 +95,14 @@ def main() -> None:
         part, shape = options.child
         print(json.dumps(measure(part, json.loads(shape), options.folder)))
         return
-    record = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     for part in options.parts:
-        begin = {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"), "load": os.getloadavg()[0]}
+        begin = {**circumstances(), "device": jax.devices()[0].device_kind}
         shapes = (QUICK if options.quick else SHAPES)[part][: options.sizes]
         found = [in_child(part, shape, options.folder) for shape in shapes]
-        record[part] = {**begin, "load_at_the_end": os.getloadavg()[0], **described(), "predictions": found}
+        record[part] = {**begin, "load_at_the_end": os.getloadavg()[0], "predictions": found}
         if not options.quick:
-            RESULTS.write_text(json.dumps(record, indent=1) + "\n")
-
-
-def described() -> Figures:
-    """Returns machine and versions."""
-    versions = {"jax": jax.__version__, "tensorstore": version("tensorstore"), "numpy": np.__version__}
-    return {"machine": machine(), "device": jax.devices()[0].device_kind, "versions": versions}
+            save(RECORD, record)
 
 
 def in_child(part: str, shape: Int3, folder: Path | None) -> Figures:

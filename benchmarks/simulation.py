@@ -11,11 +11,7 @@ cell, so that they hold nucleus, cytoplasm and more. Writes benchmarks/results/s
 """
 
 import argparse
-import datetime
-import json
 import multiprocessing
-import os
-import platform
 import resource
 import time
 from collections.abc import Sequence
@@ -23,13 +19,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-
 from asem_jax.simulation import simulate_block
 from asem_jax.volumes.geometry import Box, tiles
+from benchmarks.records import RESULTS, circumstances, save
 from benchmarks.simulation_baselines import cell_of, settings_of
 
-RESULTS = Path(__file__).parent / "results" / "simulation.json"
+RECORD = RESULTS / "simulation.json"
 CONFIGS = ("configs/simulate_cf.py", "configs/simulate_hpf.py", "configs/simulate_cell.py")
 
 
@@ -79,16 +74,13 @@ def main() -> None:
                 rounds.append(pool.apply(measure, (path, words.voxel, words.block, tuple(words.blocks))))
                 print(path, rounds[-1], flush=True)
     record = {
+        **circumstances(),
         "voxel_nm": words.voxel,
         "block": words.block,
         "blocks": list(words.blocks),
         "slabs": {path: of_rounds(rounds) for path, rounds in found.items()},
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()},
-        "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),  # launch/setup.sh sets them
-        "numpy": np.__version__,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
-    RESULTS.write_text(json.dumps(record, indent=2) + "\n")
+    save(RECORD, record)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ docs/simulation.md.
 """
 
 import argparse
-import datetime
-import json
 import multiprocessing
 import runpy
 from collections.abc import Sequence
@@ -32,9 +30,9 @@ from asem_jax.simulation import Cell, Microscope, Preparation, WholeCell, simula
 from asem_jax.simulation.objects import table_of
 from asem_jax.simulation.surfaces import Surface, site
 from asem_jax.volumes.geometry import Box
+from benchmarks.records import RESULTS, ROOT, circumstances, save
 
-ROOT = Path(__file__).parent.parent
-RESULTS = Path(__file__).parent / "results" / "simulation_baselines.json"
+RECORD = RESULTS / "simulation_baselines.json"
 PREPARATIONS = {"own": None, "CF-like": "simulate_cf", "HPF-like": "simulate_hpf"}
 LOOKS = ("matrix_grey", "body_grey", "membrane_nm", "membrane_grey", "cytosol_grey", "texture_grey", "wobble_nm")
 # What belongs to whole cells alone has no number in the configs of tissue: it keeps its distance from cytosol.
@@ -208,9 +206,9 @@ def main() -> None:
                 part: each[0][part] for part in ("cell", "whole_cell", "preparation", "microscope")
             },
         }
-    record = {"date": datetime.date.today().isoformat(), **vars(options), "preparations": results}
+    record = {**circumstances(), **vars(options), "preparations": results}
     del record["record"], record["jobs"]
-    options.record.write_text(json.dumps(record, indent=1) + "\n")
+    save(options.record, record)
     print(table(results))
     for name, one in results.items():
         print(f"{name}: mean grey {one['mean']}, deviation {one['deviation']}")

@@ -12,7 +12,6 @@ beside those of the network from scores.json. Writes benchmarks/results/NAME.jso
 """
 
 import argparse
-import datetime
 import json
 import time
 from collections.abc import Iterator
@@ -21,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import sklearn
 from ml_collections import ConfigDict
 from scipy import ndimage
 from sklearn.ensemble import RandomForestClassifier
@@ -33,8 +31,8 @@ from asem_jax.segmentation.labels import grey_level
 from asem_jax.volumes.alignment import grid_shift
 from asem_jax.volumes.geometry import Box
 from asem_jax.volumes.volume import Volume, open_volume
+from benchmarks.records import RESULTS, circumstances, save
 
-RESULTS = Path(__file__).parent / "results"
 SIGMAS = (0.7, 1.0, 1.6, 3.5, 5.0, 10.0)
 # The second Gaussian of a difference, and the outer one of the structure tensor, as shares of the first.
 NARROW, OUTER = 0.66, 0.5
@@ -242,8 +240,7 @@ def main() -> None:
     scores = {zone: Scores.of(totals[zone].counts_at(grey_level(thresholds[zone]))).as_json() for zone in ZONES}
     network = json.loads((options.workdir / "scores.json").read_text())
     record = {
-        "date": datetime.date.today().isoformat(),
-        "scikit-learn": sklearn.__version__,
+        **circumstances("scikit-learn"),
         "organelle": organelle,
         "sigmas_voxels": SIGMAS,
         "trees": options.trees,
@@ -256,9 +253,7 @@ def main() -> None:
         "network": network["total"],
         "baseline": network["baseline"] and network["baseline"]["total"],
     }
-    path = RESULTS / f"{options.name}.json"
-    path.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"{path} is written")
+    save(RESULTS / f"{options.name}.json", record)
     for name in ("forest", "network", "baseline"):
         print(f"{name:<10}" + "  ".join(f"{zone}: F1 {record[name][zone]['f1']:.3f}" for zone in record[name] or ()))
 

@@ -13,8 +13,6 @@ of each volume side by side. The EPFL volume belongs to its authors: --planes, f
 """
 
 import argparse
-import datetime
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -28,12 +26,13 @@ from PIL import Image
 from asem_jax.simulation import Cell, simulate_block
 from asem_jax.simulation.surfaces import Surface, site
 from asem_jax.volumes.geometry import Box, tiles
+from benchmarks.records import RESULTS, circumstances, save
 from benchmarks.simulation_baselines import cell_of, settings_of
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-RESULTS = Path(__file__).parent / "results" / "simulation_statistics.json"
+RECORD = RESULTS / "simulation_statistics.json"
 CONFIGS = ("quickstart", "simulate_cell", "simulate_cf", "simulate_hpf")
 SHOWN = ("simulate_cell", "simulate_cf", "simulate_hpf")
 VOXEL_NM = 5.0
@@ -56,12 +55,12 @@ def main() -> None:
     blocks |= {name: simulated(name, shape) for name in CONFIGS}
     found = {name: statistics(block) for name, block in blocks.items()}
     record = {
-        "date": datetime.date.today().isoformat(),
+        **circumstances("tifffile"),
         "shape": shape,
         "voxel_size_nm": VOXEL_NM,
         "volumes": found,
     }
-    RESULTS.write_text(json.dumps(record) + "\n")
+    save(RECORD, record)
     options.workdir.mkdir(parents=True, exist_ok=True)
     for path in filter(None, (options.workdir / "simulation_statistics.png", options.picture)):
         draw(found, path)

@@ -10,11 +10,8 @@ benchmarks/results/soak.json.
 """
 
 import argparse
-import datetime
 import hashlib
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
@@ -26,7 +23,6 @@ import jax
 import numpy as np
 import optax
 
-from asem_jax import experiment
 from asem_jax.models.architecture import asem
 from asem_jax.models.checkpoint import NOT_VALIDATED, Checkpoints
 from asem_jax.models.model import ModelCard
@@ -36,9 +32,9 @@ from asem_jax.volumes.blockwise import run_blocks
 from asem_jax.volumes.geometry import Box, tiles
 from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.volume import Volume, create_volume
+from benchmarks.records import RESULTS, circumstances, config_of, save
 
-CONFIGS = Path(__file__).parent.parent / "configs"
-RESULTS = Path(__file__).parent / "results" / "soak.json"
+RECORD = RESULTS / "soak.json"
 VOXEL_SIZE_NM = (8.0, 8.0, 8.0)
 
 
@@ -70,7 +66,7 @@ def write_model(folder: Path) -> None:
 
 def start(workdir: Path, name: str, shard: str | None, block: int) -> subprocess.Popen[bytes]:
     """Starts to predict into `name`, or goes on."""
-    base = json.loads(experiment.load(str(CONFIGS / "predict_hpf.py"), {}).to_json())["predict"]
+    base = config_of("predict_hpf")["predict"]
     (volume,) = base["volumes"].values()
     places = {"raw": f"{workdir}/cell.zarr/raw", "target": f"{workdir}/cell.zarr/{name}", "start": None, "stop": None}
     how = {"model": f"{workdir}/model", "write_shape": (block,) * 3, "shard": shard}
@@ -156,9 +152,8 @@ def main() -> None:
     killed_seconds = time.perf_counter() - begin
     (whole, files), (killed, _) = (digest(workdir / "cell.zarr" / name) for name in ("whole", "killed"))
     record: dict[str, Any] = {
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, {jax.devices()[0].device_kind}",
-        "load_average": os.getloadavg()[0],
+        **circumstances(),
+        "device": jax.devices()[0].device_kind,
         "voxels": raw.box.num_voxels,
         "blocks": num_blocks,
         "shards": options.shards,
@@ -171,7 +166,7 @@ def main() -> None:
         "equal": whole == killed,
     }
     print(json.dumps(record, indent=1))
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+    save(RECORD, record)
     sys.exit(0 if whole == killed else 1)
 
 

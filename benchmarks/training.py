@@ -27,10 +27,8 @@ say nothing, and are written only where `--output` says.
 """
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -39,7 +37,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
-from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -62,18 +59,17 @@ from asem_jax.training.regions import TrainingRegion
 from asem_jax.training.step import TrainState, init_state
 from asem_jax.volumes.geometry import int3
 from asem_jax.volumes.reflect import read_reflected
+from benchmarks import records
 from benchmarks.augmentation import ALL, FULL, PLAIN, QUICK, WAYS, augmenter, crops_of, first_batch, recipe_of, stepper
-from benchmarks.network import PAUSE_S, check_devices, machine, table
+from benchmarks.network import PAUSE_S, check_devices
+from benchmarks.records import RESULTS, ROOT, save, table
 from benchmarks.worker import Process
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
 FILES = {  # with a GPU? with ASEM's network?
     (gpu, full): RESULTS / f"training{'_gpu' * gpu}{'_full' * full}.json"
     for gpu in (False, True)
     for full in (False, True)
 }
-PACKAGES = ("asem_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorstore", "numpy")
 BARE = "no augmentation"
 ANYWHERE = "every position"
 CHANGES = {way: WAYS[way] for way in (PLAIN, ALL)} | {
@@ -143,8 +139,7 @@ def main() -> None:
     if options.quick and not options.output:
         print("\na quick run: nothing is written")
         return
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    print(f"\nwrote {path}")
+    save(path, results)
 
 
 # --- measuring ---
@@ -181,10 +176,8 @@ def measure(options: argparse.Namespace, folder: Path) -> Figures:
 def circumstances(trainings: Mapping[str, Prepared]) -> Figures:
     """Returns what a reader of the figures has to know of machine, versions and training."""
     return {
-        "date": datetime.date.today().isoformat(),
-        "machine": machine(),
+        **records.circumstances(),
         OURS: {"gpu": jax.default_backend() == "gpu", "device": jax.devices()[0].device_kind},
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),  # of both; launch/setup.sh sets them
         "recipe": settings(trainings[PLAIN].config),
         "crops": {way: crops_of(trainings[way].config) for way in (PLAIN, ALL)},

@@ -5,7 +5,6 @@ All share one budget: the recipe of configs/train_cf.py at 10 nm with 8 maps at 
 stands beside its name.
 """
 
-import json
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -15,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from asem_jax import experiment
 from asem_jax.volumes.geometry import Int3
 from asem_jax.volumes.volume import create_volume, open_volume
+from benchmarks.records import config_of
 
-CONFIGS = Path(__file__).parent.parent / "configs"
 MAPS = 8
 # The HPF-like tissue of configs/simulate_hpf.py takes more steps than the budget has; mitochondria are darker here,
 # and noise is weaker.
@@ -184,7 +182,7 @@ def annotations(data: Path, run: Callable[..., None]) -> list[Trial]:
 
 def _drawing(cell: str) -> dict[str, Any]:
     """Returns a config of stage simulate_annotations: exact, loose, and strokes on every 16th and every 8th section."""
-    content = json.loads(experiment.load(str(CONFIGS / "simulate_annotations.py"), {}).to_json())
+    content = config_of("simulate_annotations")
     kinds = content["annotations"]
     dense = {**kinds["strokes"], "strokes": {**kinds["strokes"]["strokes"], "section_step": 8}}
     kinds = {"exact": kinds["exact"], "loose": kinds["loose"], "sparse": kinds["strokes"], "denser": dense}
@@ -196,7 +194,7 @@ def _drawing(cell: str) -> dict[str, Any]:
 
 def _cutting(cell: str, drawn: Path, box: tuple[Int3, Int3]) -> dict[str, Any]:
     """Returns a config of stage annotate: a cut for each of the two sets of strokes, in the part that is trained on."""
-    content = json.loads(experiment.load(str(CONFIGS / "annotate.py"), {}).to_json())["annotate"]
+    content = config_of("annotate")["annotate"]
     one = content["annotations"]["mito"]
     content["annotations"] = {
         name: {
@@ -217,7 +215,7 @@ EXPERIMENTS: dict[str, Experiment] = {
 
 def settings(trial: Trial, seed: int, steps: int, model: Path | None) -> dict[str, Any]:
     """Returns the config of a trial: stage train alone, without validation."""
-    base = json.loads(experiment.load(str(CONFIGS / "train_cf.py"), {}).to_json())["train"]
+    base = config_of("train_cf")["train"]
     count = round(steps * trial.share)
     budget = {
         "network": {**base["network"], "num_maps": MAPS},
@@ -248,7 +246,7 @@ def channel(name: str, kind: str) -> dict[str, Any]:
 
 def simulated(data: Path, run: Callable[..., None], name: str, config: str, changes: Mapping[str, Any]) -> str:
     """Returns the container of a simulated cell, made now unless it is there: a config, and what differs in it."""
-    content = json.loads(experiment.load(str(CONFIGS / f"{config}.py"), {}).to_json())
+    content = config_of(config)
     content = {"stage": "simulate", **content["simulate"]} if "stages" in content else content
     for key, value in changes.items():
         content[key] = {**content[key], **value} if isinstance(value, Mapping) else value
@@ -258,7 +256,7 @@ def simulated(data: Path, run: Callable[..., None], name: str, config: str, chan
 
 def converted(data: Path, run: Callable[..., None], names: tuple[str, ...]) -> str:
     """Returns the container of the EPFL volume at 5 nm and, below 10nm, at 10 nm; made now unless it is there."""
-    content = json.loads(experiment.load(str(CONFIGS / "train_lucchi_mito.py"), {}).to_json())
+    content = config_of("train_lucchi_mito")
     convert, preprocess = content["convert"], content["preprocess"]
     file = convert["volumes"].pop("mito")
     copy = preprocess["volumes"].pop("mito")

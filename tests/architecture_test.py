@@ -73,7 +73,7 @@ TOP_LEVEL = {
     *("pyproject.toml", "requirements-gpu.txt", "README.md", "LICENSE", "CITATION.cff", "CHANGELOG.md"),
 }
 BY_PRODUCT = re.compile(r"\.git|\.venv.*|\..*_cache|runs|build|dist|__pycache__|.*\.egg-info")
-TESTS_OF_NO_MODULE = {"architecture", "launch", "package", "end_to_end", "faults", "configs"}
+TESTS_OF_NO_MODULE = {"architecture", "benchmarks", "launch", "package", "end_to_end", "faults", "configs"}
 MODULES_WITHOUT_TEST = {  # tables; main_test and configs_test read them
     "settings.annotation",
     *("settings.simulation", "settings.volumes", "settings.training", "settings.prediction", "settings.results"),

@@ -6,19 +6,18 @@ was. What a block leaves lies beside the ledgers, one .npz file per name; a file
 The blocks of a sweep share nothing but files, so that workers in other processes may do them.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 
 from asem_jax.volumes.blockwise import Workers, run_blocks
 from asem_jax.volumes.cluster import shared
+from asem_jax.volumes.files import replaced
 from asem_jax.volumes.geometry import Box, Int3, tiles
 from asem_jax.volumes.ledger import Ledger
 
@@ -77,13 +76,12 @@ class BlockJob:
 
     def keep(self, name: str, **arrays: npt.NDArray[Any]) -> None:
         """Writes `arrays` under `name`; on disk in one step, so that a crash leaves no half of them."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / f"{name}.{uuid4().hex}.part"  # a cluster may run a block twice at one time
-        with part.open("wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, self.folder / f"{name}.npz")
+
+        def write(part: Path) -> None:
+            with part.open("wb") as file:  # by its name NumPy would write another one
+                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+        replaced(self.folder / f"{name}.npz", write)
 
     def has(self, name: str) -> bool:
         """Says whether something was kept under `name`."""

@@ -16,6 +16,7 @@ import tensorstore as ts
 
 from asem_jax.volumes import hdf5, n5, ngff, precomputed
 from asem_jax.volumes.blockwise import run_blocks
+from asem_jax.volumes.files import write_json
 from asem_jax.volumes.geometry import Box, Float3, int3, tiles
 from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.ngff import Level
@@ -166,7 +167,7 @@ def _make_container(target: Path) -> None:
     """Says in the folder that ends in .n5 that it is one: some readers ask."""
     root = next(path for path in [target, *target.parents] if path.name.endswith(".n5"))
     if root != target and not (root / n5.FILE).exists():
-        ngff.write_json(root / n5.FILE, {"n5": n5.VERSION})
+        write_json(root / n5.FILE, {"n5": n5.VERSION})
 
 
 def _is_in(target: str, suffix: str) -> bool:

@@ -21,7 +21,7 @@ from pathlib import Path
 from threading import RLock, Timer
 from typing import Any, Self
 
-from asem_jax.volumes import ngff
+from asem_jax.volumes.files import write_text
 
 if sys.platform != "win32":
     import fcntl
@@ -122,7 +122,7 @@ class Ledger:
         is_new = self._size == 0
         if is_new:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            ngff.write_text(self.path, json.dumps({"settings": self.settings}) + "\n")
+            write_text(self.path, json.dumps({"settings": self.settings}) + "\n")
             self._size = self.path.stat().st_size
         try:
             # Also of a new one: of two processes that begin at once with other settings, at least one sees the other.

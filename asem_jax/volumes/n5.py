@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from asem_jax.volumes.files import write_json
 from asem_jax.volumes.geometry import Float3, Int3, float3
-from asem_jax.volumes.ngff import NM_PER_UNIT, Level, inner_path, read_json, write_json
+from asem_jax.volumes.ngff import NM_PER_UNIT, Level, inner_path, read_json
 from asem_jax.volumes.remote import Folder
 
 FILE = "attributes.json"

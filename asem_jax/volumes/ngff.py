@@ -5,19 +5,18 @@ size) and a translation (centre of voxel 0). NGFF 0.4 lives in zarr 2, NGFF 0.5 
 (and are tested):
 
 * what `write_image` wrote, `read_image` returns, for both versions and for non-integer voxel sizes;
-* a metadata file is replaced as a whole (temporary file, rename): a reader never sees half of one.
+* a metadata file is replaced as a whole: a reader never sees half of one.
 
 Source: https://ngff.openmicroscopy.org/0.4 and /0.5, sections "multiscales" and "coordinateTransformations".
 """
 
 import json
-import os
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from asem_jax.volumes.files import write_json
 from asem_jax.volumes.geometry import Float3, float3
 from asem_jax.volumes.remote import Folder
 
@@ -75,22 +74,6 @@ class Image:
     method: str = ""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     axes: str = "zyx"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes `text` so that a reader finds the old file or the new one, never a part."""
-    unique = f"{os.getpid()}.{threading.get_ident()}"
-    temporary = path.with_name(f".{path.name}.{unique}.partial")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes `value` as a whole file; see `write_text`."""
-    write_text(path, json.dumps(value, indent=1))
 
 
 def read_json(path: Folder) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy.typing as npt
 import tifffile
 
 from asem_jax.volumes.blockwise import run_blocks
+from asem_jax.volumes.files import replaced
 from asem_jax.volumes.geometry import Box, Float3, Int3, int3, tiles
 from asem_jax.volumes.ledger import Ledger
 from asem_jax.volumes.sections import SUFFIXES, ordered_sections
@@ -153,20 +155,20 @@ def write_stack(volume: Volume, path: str | Path) -> None:
       volume: written unchanged, in its dtype.
       path: of the file; an older one is replaced.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
     num_bytes = volume.box.num_voxels * volume.dtype.itemsize
-    with tifffile.TiffWriter(temporary, bigtiff=num_bytes > CLASSIC_TIFF_BYTES) as tiff:
-        tiff.write(
-            _pages(volume),
-            shape=volume.shape,
-            dtype=volume.dtype,
-            description=imagej_description(volume.shape[0], volume.voxel_size_nm),
-            resolution=resolution_tags(volume.voxel_size_nm),
-            **IMAGEJ_TAGS,
-        )
-    temporary.replace(path)
+
+    def write(part: Path) -> None:
+        with tifffile.TiffWriter(part, bigtiff=num_bytes > CLASSIC_TIFF_BYTES) as tiff:
+            tiff.write(
+                _pages(volume),
+                shape=volume.shape,
+                dtype=volume.dtype,
+                description=imagej_description(volume.shape[0], volume.voxel_size_nm),
+                resolution=resolution_tags(volume.voxel_size_nm),
+                **IMAGEJ_TAGS,
+            )
+
+    replaced(Path(path), write)
 
 
 def write_sections(volume: Volume, folder: str | Path, *, ledger: Ledger | None = None, num_threads: int = 2) -> None:
@@ -186,15 +188,16 @@ def write_sections(volume: Volume, folder: str | Path, *, ledger: Ledger | None 
 
     def write(slab: Box) -> None:
         for z, section in enumerate(volume.read(slab), start=slab.start[0]):
-            temporary = folder / f".section_{z:0{digits}d}.partial"
-            tifffile.imwrite(
-                temporary,
-                section,
-                description=imagej_description(1, volume.voxel_size_nm),
-                resolution=resolution_tags(volume.voxel_size_nm),
-                **IMAGEJ_TAGS,
+            replaced(
+                folder / f"section_{z:0{digits}d}.tif",
+                partial(
+                    tifffile.imwrite,
+                    data=section,
+                    description=imagej_description(1, volume.voxel_size_nm),
+                    resolution=resolution_tags(volume.voxel_size_nm),
+                    **IMAGEJ_TAGS,
+                ),
             )
-            temporary.replace(folder / f"section_{z:0{digits}d}.tif")
 
     run_blocks(write, slabs(volume), label=f"export to {folder}", ledger=ledger, num_threads=num_threads)
 

@@ -40,13 +40,6 @@ def test_what_is_written_is_read_back(tmp_path, zarr_format):
     assert ngff.read_image(tmp_path / "raw", "raw") == image
 
 
-def test_metadata_is_replaced_as_a_whole(tmp_path):
-    for value in ({"a": 1}, {"b": [2, 3]}):
-        ngff.write_json(tmp_path / "zarr.json", value)
-        assert ngff.read_json(tmp_path / "zarr.json") == value
-    assert [path.name for path in tmp_path.iterdir()] == ["zarr.json"]
-
-
 def test_units_become_nanometres(tmp_path):
     level = read(tmp_path / "raw", lambda multiscale: None).levels[0]
     assert (level.voxel_size_nm, level.offset_nm) == ((8.0, 4.0, 4.0), (0.0, 0.0, 1000.0))
