@@ -35,6 +35,8 @@ def join_processes() -> None:
         jax.distributed.initialize(**_membership(given), cluster_detection_method="deactivate")
     elif int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_STEP_NUM_NODES" in os.environ:
         jax.distributed.initialize(local_device_ids=_gpus_of_task())
+    if jax.distributed.is_initialized() and jax.default_backend() == "cpu":
+        _connect_cpus()
 
 
 def make_mesh() -> Mesh:
@@ -96,6 +98,17 @@ def describe() -> str:
     kinds = sorted({device.device_kind for device in jax.devices()})
     processes = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
     return f"{jax.device_count()} {' and '.join(kinds)} device(s){processes}, JAX {jax.__version__}"
+
+
+def _connect_cpus() -> None:
+    """Connects the CPU devices of all processes while none is behind: later Gloo gives up on one that is 30 s late."""
+    mesh = make_mesh()
+    total = jax.shard_map(
+        lambda x: jax.lax.psum(x, "data"), mesh=mesh, in_specs=PartitionSpec("data"), out_specs=PartitionSpec()
+    )
+    # All devices with each other, as a training step asks for, then one of each process, as `in_any_process` does.
+    jax.jit(total)(place_batch(mesh, np.ones(jax.local_device_count(), np.int32))).block_until_ready()
+    multihost_utils.process_allgather(np.array(0))
 
 
 def _gpus_of_task() -> list[int] | None:
