@@ -73,15 +73,16 @@ def preparations(data: Path, run: Callable[..., None]) -> list[Trial]:
     def of(*names: str) -> dict[str, Any]:
         return {"regions": {name: region(cells[name], *wide) for name in names}}
 
-    def fine_tuned(name: str) -> Trial:
+    def fine_tuned(name: str, how: str = "{}", share: float = 0.5) -> Trial:
         changes = {"regions": {name: region(cells[name], *little)}, "learning_rate": 2e-4}
-        return Trial(f"cf, then {name}", changes, held_out, begins_with="cf", share=0.5)
+        return Trial(how.format(f"cf, then {name}"), changes, held_out, begins_with="cf", share=share)
 
     begun = {"cf": of("cf"), "hpf": of("hpf"), "both": of("cf", "hpf")}
     return [
         *(Trial(name, changes, held_out) for name, changes in begun.items()),
         Trial(TWICE.format("both"), begun["both"], held_out, share=2.0),
         *map(fine_tuned, ("hpf", "other_cf", "cf")),
+        fine_tuned("hpf", TWICE, share=1.0),
     ]
 
 
